@@ -1,1 +1,35 @@
-//! placeholder
+//! From SQL text to a [`plan::Plan`]: pure, without I/O.
+//!
+//! The life of a statement here: [`scan`] splits a message into statements and recognises what needs no grammar; sqlparser parses the
+//! rest; names are resolved against [`Facts`]; the distribution keys' values are collected; the statement is pinned to a site or
+//! to one shard, or cut into fragments and a merge query.
+
+pub mod catalog;
+pub mod directory;
+pub mod plan;
+
+use catalog::Catalog;
+use directory::Database;
+
+/// What a statement is planned against: one version of the directory and of the catalog.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    pub directory: &'a Database,
+    pub catalog: &'a Catalog,
+    /// The session's search_path, `$user` already replaced (or left out when there is no such schema), without pg_catalog unless listed.
+    pub search_path: &'a [String],
+}
+
+/// Quotes an identifier where PostgreSQL would have to read it quoted; harmlessly quotes some that need not be.
+pub fn quote_identifier(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !sqlparser::keywords::ALL_KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(name));
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// Quotes a string literal; independent of standard_conforming_strings.
+pub fn quote_literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+}

@@ -1,0 +1,465 @@
+//! What planning yields: plain data that the coordinator executes.
+
+use serde::Serialize;
+
+use crate::directory::{ColocationId, KeyType, ShardId, TableName};
+
+/// One statement's plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Plan {
+    /// Nothing but blanks and comments.
+    Empty,
+    /// One backend answers; its frames are relayed.
+    Relay(Relay),
+    /// The distribution key's values decide: one shard left -> `single` on that shard, else `many`.
+    Sharded(Sharded),
+    /// Rows of an INSERT, split by their keys (or computed defaults have to be added first).
+    Insert(Insert),
+    /// A write to a reference table: runs on home, then its effect goes to every other group.
+    ReferenceWrite(ReferenceWrite),
+    Copy(Copy),
+    /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT, ...
+    Transaction(Transaction),
+    /// SET, RESET, SHOW, DISCARD, PREPARE, EXECUTE, DEALLOCATE, cursors, LISTEN, ...
+    Session(Session),
+    /// Changes what exists: runs in the catalog database and on every group that must follow.
+    Ddl(Ddl),
+    /// `SELECT create_distributed_table(...)` and its kin.
+    Distribute(Distribute),
+    /// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT and others that cannot run in fragments but reach every slice.
+    Maintenance(Maintenance),
+    Refuse(Refusal),
+}
+
+/// A statement that Atoll does not answer: always says what, why, and what to do instead.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Refusal {
+    /// Five characters; 0A000 for what is not supported.
+    pub sqlstate: &'static str,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+    /// Byte offset in the statement's text.
+    pub position: Option<usize>,
+}
+
+/// SQL text that differs per shard only in the schema of some names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Template {
+    pub pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Piece {
+    Text(String),
+    /// The quoted name of the shard's slice of this user schema.
+    Slice(String),
+}
+
+impl Template {
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { pieces: vec![Piece::Text(text.into())] }
+    }
+
+    /// Whether it is the same for every shard: then a relayed statement goes out byte for byte as it came.
+    pub fn is_verbatim(&self) -> bool {
+        self.pieces.iter().all(|piece| matches!(piece, Piece::Text(_)))
+    }
+
+    pub fn render(&self, shard: ShardId) -> String {
+        let mut out = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Slice(schema) => out.push_str(&crate::quote_identifier(&shard.schema(schema))),
+            }
+        }
+        out
+    }
+}
+
+/// Where a statement runs that does not depend on a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Site {
+    /// The catalog database on home: catalogs, introspection, and statements that touch no relation and no user function.
+    Catalog,
+    /// Home's data database: unsharded tables, sequences, user functions, temporary tables.
+    Home,
+    /// Only reference tables are read: any group's data database will do (a group already in the transaction, else home).
+    AnyGroup,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Access {
+    /// Cannot write: SELECT without locking clauses, volatile functions or data-modifying CTEs.
+    Read,
+    Write,
+}
+
+/// Side effects on the backend's session that outlive the statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Residue {
+    /// None: the backend may serve another session right after the transaction.
+    Clean,
+    /// Unknown code ran (user functions, triggers): the backend is cleaned before another session gets it.
+    Unknown,
+    /// Something the client will come back for (temporary table, session advisory lock, set_config, WITH HOLD cursor, LISTEN): the
+    /// backend stays with the session.
+    Pins,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Relay {
+    pub site: Site,
+    /// `None`: the client's own text, byte for byte. `Some`: with virtual relations or hidden databases spliced in.
+    pub text: Option<Vec<VirtualPiece>>,
+    pub access: Access,
+    pub residue: Residue,
+}
+
+/// Text of a catalog query in which some relations are Atoll's own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum VirtualPiece {
+    Text(String),
+    /// Replaced at each execution by `(VALUES ...) AS ...`-like text with the relation's rows.
+    Relation(VirtualRelation),
+}
+
+/// Relations that the coordinator makes up: `atoll.shards`, `atoll.nodes`, `atoll.tables`, `citus_tables`, `citus_shards`, and
+/// filtered `pg_database`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum VirtualRelation {
+    AtollShards,
+    AtollNodes,
+    AtollTables,
+    CitusTables,
+    CitusShards,
+    /// pg_database without Atoll's internal databases.
+    PgDatabase,
+    /// `pg_catalog.pg_table_size`, `pg_total_relation_size`, `pg_relation_size`, `pg_indexes_size` and `pg_database_size`
+    /// summed over the cluster: a function name spliced in place.
+    SizeFunction,
+}
+
+/// What is known about the distribution key's values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Keys {
+    /// Nothing: every shard.
+    All,
+    /// Only these values can match (an empty list: none, and any one shard answers correctly).
+    These(Vec<KeySource>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum KeySource {
+    /// The literal's text as PostgreSQL's input function of the key's type would read it, with the literal's own type when it has one
+    /// (`7` is int4, `'7'` unknown, `7::int8` int8): see [`crate::hash`].
+    Literal(String),
+    /// Zero-based parameter.
+    Parameter(usize),
+    /// All elements of an array parameter (`= ANY($1)`).
+    ArrayParameter(usize),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sharded {
+    pub colocation: ColocationId,
+    pub key_type: KeyType,
+    pub keys: Keys,
+    pub access: Access,
+    pub residue: Residue,
+    /// The statement for one shard, run with that shard's search_path.
+    pub single: Template,
+    /// What to do when more than one shard is left.
+    pub many: Many,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Many {
+    Merge(Merge),
+    /// UPDATE or DELETE that every shard can do alone.
+    Write(ManyWrite),
+    Refuse(Refusal),
+}
+
+/// Fragments and the query over them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Merge {
+    pub fragments: Vec<Fragment>,
+    /// PostgreSQL SQL over the fragments' names, the same for both merge engines. Parameters keep their numbers.
+    pub sql: String,
+    /// Whether the DataFusion engine may be tried: the merge holds nothing the planner knows to be outside it.
+    pub datafusion: bool,
+}
+
+/// One relation of the merge query, computed by the shards: one arm per shard, UNION ALL.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Fragment {
+    /// The relation's name in the merge query.
+    pub name: String,
+    pub colocation: ColocationId,
+    pub keys: Keys,
+    /// `SELECT ...` for one shard; every relation in it is qualified, so that it runs under any search_path.
+    pub arm: Template,
+    /// Names of its columns, in order.
+    pub columns: Vec<FragmentColumn>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FragmentColumn {
+    pub name: String,
+    /// The merge only passes it on to the client: it may travel as PostgreSQL printed it.
+    pub passed_on: bool,
+    /// Text in it is ordered and compared by its bytes.
+    pub bytewise_collation: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ManyWrite {
+    /// One shard's UPDATE or DELETE, every distributed table qualified, ending with RETURNING when `returning`.
+    pub arm: Template,
+    pub returning: bool,
+    /// "UPDATE" or "DELETE": the command tag's first word.
+    pub verb: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Insert {
+    pub table: TableName,
+    pub colocation: ColocationId,
+    pub key_type: KeyType,
+    /// Text up to the rows: `INSERT INTO t (a, b) OVERRIDING ... VALUES `, with columns of computed defaults added.
+    pub head: Template,
+    pub rows: Vec<InsertRow>,
+    /// Text after the rows (ON CONFLICT, RETURNING).
+    pub tail: Template,
+    /// Default expressions to compute once per row at home, before routing: SQL texts; each row's `(...)` holds placeholders.
+    pub computed: Vec<String>,
+    pub returning: bool,
+    pub residue: Residue,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InsertRow {
+    pub key: RowKey,
+    /// The row's values, without parentheses; [`InsertPiece::Computed`] stands for a value computed at home.
+    pub values: Vec<InsertPiece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum RowKey {
+    Value(KeySource),
+    /// Not a literal or a parameter: this SQL expression is evaluated at home first and its value then stands in the row.
+    Expression(String),
+    /// The computed default with this index.
+    Computed(usize),
+    /// NULL, which no shard holds (23502).
+    Null,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum InsertPiece {
+    Text(String),
+    /// The value of `Insert::computed[i]` for this row.
+    Computed(usize),
+    /// The value of the row's `RowKey::Expression`.
+    Key,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReferenceWrite {
+    pub table: TableName,
+    /// Whether the same text gives the same effect on every group (no volatile function, default, trigger, ...).
+    /// Otherwise the resulting rows have to travel.
+    pub deterministic: bool,
+    pub residue: Residue,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Copy {
+    pub direction: CopyDirection,
+    pub target: CopyTarget,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum CopyDirection {
+    In,
+    Out,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum CopyTarget {
+    /// One backend does it all: relay.
+    Site(Site),
+    /// A distributed table.
+    Distributed {
+        table: TableName,
+        colocation: ColocationId,
+        key_type: KeyType,
+        /// The columns in the order of the data.
+        columns: Vec<String>,
+        /// Where the key stands among them; `None` when it is left out (23502 unless it has a default).
+        key_index: Option<usize>,
+        /// Defaults the coordinator has to compute for columns that are left out (sequences): column and expression.
+        computed: Vec<(String, String)>,
+        options: CopyOptions,
+        /// WHERE of COPY FROM, as text.
+        filter: Option<String>,
+    },
+    /// A reference table: COPY FROM goes to every group.
+    Reference { table: TableName },
+    /// COPY (query) TO where the query is itself planned.
+    Query(Box<Plan>, CopyOptions),
+}
+
+/// The options of COPY that shape the bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CopyOptions {
+    pub format: CopyFormat,
+    pub delimiter: u8,
+    pub null: String,
+    pub quote: u8,
+    pub escape: u8,
+    pub header: CopyHeader,
+    pub freeze: bool,
+    /// The options to repeat in a shard's own COPY, as text inside `WITH (...)`, header left out.
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum CopyFormat {
+    Text,
+    Csv,
+    Binary,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum CopyHeader {
+    No,
+    Yes,
+    Match,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Transaction {
+    /// The statement's own text is kept for its modes.
+    Begin,
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint(String),
+    Release(String),
+    RollbackTo(String),
+    /// SET TRANSACTION ...
+    Modes,
+    /// PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED: by name, refused by the coordinator.
+    TwoPhase(&'static str),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Session {
+    /// SET [SESSION|LOCAL] name ...; `SET ROLE`, `SET SESSION AUTHORIZATION`, `SET TIME ZONE` under their settings' names.
+    Set {
+        name: String,
+        local: bool,
+    },
+    Reset {
+        name: String,
+    },
+    ResetAll,
+    /// SHOW name; own settings start with `atoll.`.
+    Show {
+        name: String,
+    },
+    ShowAll,
+    Discard(DiscardKind),
+    Prepare {
+        name: String,
+        types: Vec<String>,
+        statement: String,
+    },
+    /// `arguments` are SQL expressions.
+    Execute {
+        name: String,
+        arguments: Vec<String>,
+    },
+    Deallocate {
+        name: Option<String>,
+    },
+    /// DECLARE name CURSOR ... FOR query; the query is planned on its own.
+    Declare {
+        name: String,
+        hold: bool,
+        query: String,
+    },
+    /// FETCH, MOVE, CLOSE: goes where the cursor is.
+    Cursor {
+        name: Option<String>,
+    },
+    Listen,
+    Unlisten,
+    Notify,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum DiscardKind {
+    All,
+    Plans,
+    Sequences,
+    Temp,
+}
+
+/// DDL, by what it reaches.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ddl {
+    /// The command tag's words, for errors and tags (`CREATE TABLE`).
+    pub command: String,
+    /// Whether the catalog database runs the text (everything but temporary objects).
+    pub catalog: bool,
+    pub reach: DdlReach,
+    /// Runs outside a transaction block (CREATE INDEX CONCURRENTLY, CREATE DATABASE, ...).
+    pub outside_transaction: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum DdlReach {
+    /// Home's data database only: unsharded tables, their indexes, views over them, sequences.
+    Home,
+    /// Every group's data database: functions, types, domains, schemas, extensions, reference tables.
+    EveryGroup,
+    /// Every shard of the co-location group: distributed tables, their indexes, triggers, policies, comments.
+    /// The template is run once per shard.
+    Shards { colocation: ColocationId, statement: Template },
+    /// Home's unsharded part, reference part and shards: a statement over several tables (`DROP TABLE a, b`, `TRUNCATE a, b`,
+    /// `GRANT ... ON ALL TABLES`), already taken apart into one statement per reach.
+    Parts(Vec<(DdlReach, String)>),
+    /// Once per instance: roles, databases, tablespaces.
+    Instances,
+}
+
+/// Calls that change how a table is spread; arguments are SQL expressions, evaluated at home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Distribute {
+    pub function: DistributeFunction,
+    /// Name (when given as `name => ...`) and expression.
+    pub arguments: Vec<(Option<String>, String)>,
+    /// The output column's name.
+    pub column: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum DistributeFunction {
+    CreateDistributedTable,
+    CreateReferenceTable,
+    UndistributeTable,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Maintenance {
+    pub command: String,
+    /// Each reach with its text; `Shards` templates carry their own.
+    pub parts: Vec<(DdlReach, String)>,
+}
