@@ -96,6 +96,14 @@ pub fn load<T: DeserializeOwned + Serialize>(
 ) -> Result<T, SettingsError> {
     let keys = Keys::of(defaults)?;
     let mut builder = Config::builder().add_source(Config::try_from(defaults)?);
+    // The source above leaves out what is empty.
+    for (key, value) in keys.iter() {
+        builder = match value {
+            Value::Array(items) if items.is_empty() => builder.set_default(key, Vec::<String>::new())?,
+            Value::Object(map) if map.is_empty() => builder.set_default(key, HashMap::<String, String>::new())?,
+            _ => builder,
+        };
+    }
     if let Some(path) = file {
         builder = builder.add_source(read_file(path, &keys)?);
     }
@@ -257,5 +265,7 @@ mod tests {
         let printed = print(&defaults()).unwrap();
         let file = file(&printed);
         assert_eq!(load(&defaults(), Some(file.path()), "ATOLL_", [], &[]).unwrap(), defaults());
+        let empty = Sample { postgres_settings: BTreeMap::new(), ..defaults() };
+        assert_eq!(load(&empty, None, "ATOLL_", [], &[]).unwrap(), empty);
     }
 }
