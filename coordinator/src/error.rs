@@ -1,0 +1,128 @@
+//! Every way a statement can fail, and its one mapping to PostgreSQL's error fields.
+
+use atoll_planner::plan::Refusal;
+use atoll_wire::backend::ErrorFields;
+use atoll_wire::frames::FrameError;
+
+/// SQLSTATEs that the coordinator itself gives.
+pub mod sqlstate {
+    pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+    pub const PROTOCOL_VIOLATION: &str = "08P01";
+    pub const UNKNOWN_OUTCOME: &str = "08007";
+    pub const INVALID_PARAMETER_VALUE: &str = "22023";
+    pub const IN_FAILED_TRANSACTION: &str = "25P02";
+    pub const UNDEFINED_STATEMENT: &str = "26000";
+    pub const UNDEFINED_CURSOR: &str = "34000";
+    pub const SERIALIZATION_FAILURE: &str = "40001";
+    pub const TOO_MANY_CONNECTIONS: &str = "53300";
+    pub const LIMIT_EXCEEDED: &str = "54000";
+    pub const QUERY_CANCELED: &str = "57014";
+    pub const ADMIN_SHUTDOWN: &str = "57P01";
+    pub const CANNOT_CONNECT_NOW: &str = "57P03";
+    pub const INTERNAL: &str = "XX000";
+}
+
+/// Why a statement (or a session) failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A PostgreSQL server said so; all of its fields are kept.
+    #[error("{}", .0.message())]
+    Server(Box<ErrorFields>),
+    /// The planner does not answer this statement.
+    #[error("{}", .0.message)]
+    Refused(Box<Refusal>),
+    /// An error of the coordinator's own, ready for the client.
+    #[error("{message}")]
+    Sql { sqlstate: &'static str, message: String, detail: Option<String>, hint: Option<String> },
+    /// The lane to a backend broke: agent, network or PostgreSQL went away.
+    #[error("the connection to node \"{node}\" was lost: {reason}")]
+    LaneLost { node: String, reason: String },
+    /// The client broke the protocol.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The client is gone; nobody is left to tell.
+    #[error("the client's connection is gone: {0}")]
+    Client(#[from] std::io::Error),
+    /// The session ends with this message (severity FATAL).
+    #[error("{message}")]
+    Fatal { sqlstate: &'static str, message: String },
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub fn sql(sqlstate: &'static str, message: impl Into<String>) -> Self {
+        Self::Sql { sqlstate, message: message.into(), detail: None, hint: None }
+    }
+
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::sql(sqlstate::FEATURE_NOT_SUPPORTED, message)
+    }
+
+    /// A state that the code says cannot be.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::sql(sqlstate::INTERNAL, message)
+    }
+
+    #[must_use]
+    pub fn with_detail(mut self, text: impl Into<String>) -> Self {
+        if let Self::Sql { detail, .. } = &mut self {
+            *detail = Some(text.into());
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Sql { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
+
+    /// Whether the session cannot go on after it.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::Fatal { .. } | Self::Frame(_))
+    }
+
+    /// The SQLSTATE the client sees.
+    pub fn sqlstate(&self) -> &str {
+        match self {
+            Self::Server(fields) => fields.sqlstate(),
+            Self::Refused(refusal) => refusal.sqlstate,
+            Self::Sql { sqlstate, .. } | Self::Fatal { sqlstate, .. } => sqlstate,
+            Self::LaneLost { .. } => sqlstate::CANNOT_CONNECT_NOW,
+            Self::Frame(error) => error.sqlstate(),
+            Self::Client(_) => "08006",
+        }
+    }
+
+    /// What the client is sent.
+    pub fn fields(&self) -> ErrorFields {
+        let severity = if self.is_fatal() { "FATAL" } else { "ERROR" };
+        match self {
+            Self::Server(fields) => (**fields).clone(),
+            Self::Refused(refusal) => {
+                let mut fields = ErrorFields::new(severity, refusal.sqlstate, &refusal.message);
+                set(&mut fields, b'D', refusal.detail.as_deref());
+                set(&mut fields, b'H', refusal.hint.as_deref());
+                fields
+            }
+            Self::Sql { sqlstate, message, detail, hint } => {
+                let mut fields = ErrorFields::new(severity, sqlstate, message);
+                set(&mut fields, b'D', detail.as_deref());
+                set(&mut fields, b'H', hint.as_deref());
+                fields
+            }
+            Self::LaneLost { .. } | Self::Frame(_) | Self::Client(_) | Self::Fatal { .. } => {
+                ErrorFields::new(severity, self.sqlstate(), self.to_string())
+            }
+        }
+    }
+}
+
+fn set(fields: &mut ErrorFields, code: u8, value: Option<&str>) {
+    if let Some(value) = value {
+        fields.set(code, value);
+    }
+}

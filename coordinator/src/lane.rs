@@ -1,0 +1,315 @@
+//! A lane: one PostgreSQL backend, held by one gRPC stream to the agent beside it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_proto::auth::Token;
+use atoll_proto::v1::lanes_client::LanesClient;
+use atoll_proto::v1::{CancelRequest, Fragment, FragmentDone, LaneOpen, LaneRequest, lane_reply, lane_request};
+use atoll_wire::backend::{self, Column};
+use atoll_wire::frames::next_frame;
+use atoll_wire::frontend;
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+use crate::error::{Error, Result};
+use crate::session::settings::Settings;
+
+/// Requests a lane may have on their way to the agent before the sender waits.
+const REQUESTS_QUEUED_MAX: usize = 8;
+/// No single message of a backend is larger (PostgreSQL's own limit is 1 GiB).
+const FRAME_BYTES_MAX: usize = 1 << 30;
+
+pub type LanesChannel = LanesClient<InterceptedService<Channel, Token>>;
+
+/// The way to one node's agent.
+#[derive(Clone)]
+pub struct NodeChannel {
+    pub node: Arc<str>,
+    pub client: LanesChannel,
+}
+
+/// What the backend of a lane has been told, so that it is told again only what differs.
+pub struct BackendState {
+    /// The settings in force, search_path aside.
+    pub settings: Arc<Settings>,
+    /// The search_path in force; `None` when it is not known (after a rollback).
+    pub search_path: Option<Arc<str>>,
+    /// Statements prepared there, by the coordinator's number: when each was last used.
+    pub prepared: HashMap<u64, u64>,
+    /// The session that used it last.
+    pub session: u64,
+    /// Unknown code ran on behalf of that session.
+    pub residue: bool,
+}
+
+/// What comes back on a lane.
+#[derive(Debug)]
+pub enum Reply {
+    /// Whole frames, as PostgreSQL sent them.
+    Frames(Bytes),
+    /// A chunk of an Arrow IPC stream.
+    Arrow(Bytes),
+    FragmentDone(FragmentDone),
+}
+
+/// One backend, for as long as this value lives; dropping it ends the backend and rolls back what it had open.
+pub struct Lane {
+    requests: mpsc::Sender<LaneRequest>,
+    replies: Streaming<atoll_proto::v1::LaneReply>,
+    channel: NodeChannel,
+    pub backend_pid: u32,
+    /// ParameterStatus values the backend announced at login.
+    pub parameters: HashMap<String, String>,
+    pub state: BackendState,
+    /// As of the last ReadyForQuery: b'I', b'T' or b'E'.
+    pub transaction_status: u8,
+    /// Set while replies are due: a lane given up in that state cannot be reused.
+    pub busy: bool,
+}
+
+/// Rows of one statement in text form.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResultSet {
+    pub columns: Vec<Column>,
+    pub rows: Vec<Vec<Option<String>>>,
+    pub tag: String,
+}
+
+impl ResultSet {
+    /// The only value of the only row.
+    ///
+    /// # Errors
+    /// XX000 when the result has another shape, or the value is NULL.
+    pub fn scalar(&self) -> Result<&str> {
+        match self.rows.as_slice() {
+            [row] => row.first().and_then(Option::as_deref),
+            _ => None,
+        }
+        .ok_or_else(|| Error::internal(format!("expected one value, got {} rows", self.rows.len())))
+    }
+}
+
+/// Which backend a lane is to be.
+pub struct LaneSpec<'a> {
+    pub database: &'a str,
+    pub role: &'a str,
+    pub epoch: u64,
+    pub wait: Duration,
+}
+
+impl Lane {
+    /// Opens a backend: logs in as `role`, without a password (the agent is trusted by its PostgreSQL).
+    ///
+    /// # Errors
+    /// What PostgreSQL said at login, 53300 when the node stays full for `wait`, 57P03 for another epoch; [`Error::LaneLost`] when
+    /// the agent cannot be reached.
+    pub async fn open(channel: &NodeChannel, spec: LaneSpec<'_>) -> Result<Self> {
+        let lost = |reason: String| Error::LaneLost { node: channel.node.to_string(), reason };
+        let (requests, queue) = mpsc::channel(REQUESTS_QUEUED_MAX);
+        let open = LaneOpen {
+            database: spec.database.to_owned(),
+            role: spec.role.to_owned(),
+            epoch: spec.epoch,
+            parameters: [("client_encoding", "UTF8"), ("application_name", "atoll")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            wait_ms_max: u32::try_from(spec.wait.as_millis()).unwrap_or(u32::MAX),
+        };
+        requests
+            .try_send(LaneRequest { kind: Some(lane_request::Kind::Open(open)) })
+            .map_err(|error| lost(error.to_string()))?;
+        let mut replies = channel
+            .client
+            .clone()
+            .open(ReceiverStream::new(queue))
+            .await
+            .map_err(|status| lost(status_reason(&status)))?
+            .into_inner();
+        match replies.message().await.map_err(|status| lost(status_reason(&status)))?.and_then(|reply| reply.kind) {
+            Some(lane_reply::Kind::Opened(opened)) => Ok(Self {
+                requests,
+                replies,
+                channel: channel.clone(),
+                backend_pid: opened.backend_pid,
+                parameters: opened.parameters,
+                state: BackendState {
+                    settings: Arc::default(),
+                    search_path: None,
+                    prepared: HashMap::new(),
+                    session: 0,
+                    residue: false,
+                },
+                transaction_status: b'I',
+                busy: false,
+            }),
+            Some(lane_reply::Kind::Refused(refused)) => Err(Error::Server(Box::new(backend::ErrorFields::new(
+                "ERROR",
+                &refused.sqlstate,
+                refused.message,
+            )))),
+            _ => Err(lost("the agent closed the stream".to_owned())),
+        }
+    }
+
+    pub fn node(&self) -> &Arc<str> {
+        &self.channel.node
+    }
+
+    pub fn channel(&self) -> &NodeChannel {
+        &self.channel
+    }
+
+    fn lost(&self, reason: impl Into<String>) -> Error {
+        Error::LaneLost { node: self.channel.node.to_string(), reason: reason.into() }
+    }
+
+    async fn request(&mut self, kind: lane_request::Kind) -> Result<()> {
+        self.busy = true;
+        let request = LaneRequest { kind: Some(kind) };
+        self.requests.send(request).await.map_err(|_| self.lost("the agent closed the stream"))
+    }
+
+    /// Sends whole frontend frames to the backend.
+    ///
+    /// # Errors
+    /// [`Error::LaneLost`].
+    pub async fn send(&mut self, frames: Bytes) -> Result<()> {
+        self.request(lane_request::Kind::Frames(frames)).await
+    }
+
+    /// Starts a query whose rows come back as [`Reply::Arrow`], ended by [`Reply::FragmentDone`].
+    ///
+    /// # Errors
+    /// [`Error::LaneLost`].
+    pub async fn send_fragment(&mut self, fragment: Fragment) -> Result<()> {
+        self.request(lane_request::Kind::Fragment(fragment)).await
+    }
+
+    /// What comes next. Cancel safe.
+    ///
+    /// # Errors
+    /// [`Error::LaneLost`].
+    pub async fn receive(&mut self) -> Result<Reply> {
+        match self.replies.message().await {
+            Ok(Some(reply)) => match reply.kind {
+                Some(lane_reply::Kind::Frames(frames)) => Ok(Reply::Frames(frames)),
+                Some(lane_reply::Kind::Arrow(chunk)) => Ok(Reply::Arrow(chunk)),
+                Some(lane_reply::Kind::FragmentDone(done)) => {
+                    self.busy = false;
+                    self.transaction_status = done.transaction_status as u8;
+                    Ok(Reply::FragmentDone(done))
+                }
+                _ => Err(self.lost("the agent broke the protocol")),
+            },
+            Ok(None) => Err(self.lost("the backend ended")),
+            Err(status) => Err(self.lost(status_reason(&status))),
+        }
+    }
+
+    /// [`Lane::receive`] where only frames can come.
+    ///
+    /// # Errors
+    /// [`Error::LaneLost`].
+    pub async fn receive_frames(&mut self) -> Result<Bytes> {
+        match self.receive().await? {
+            Reply::Frames(frames) => Ok(frames),
+            Reply::Arrow(_) | Reply::FragmentDone(_) => Err(self.lost("the agent broke the protocol")),
+        }
+    }
+
+    /// Runs statements by the simple protocol and collects their results in text form.
+    ///
+    /// # Errors
+    /// The first error of the message, with PostgreSQL's fields; the lane stays usable. [`Error::LaneLost`].
+    pub async fn query(&mut self, sql: &str) -> Result<Vec<ResultSet>> {
+        let mut out = BytesMut::new();
+        frontend::query(sql, &mut out);
+        self.send(out.freeze()).await?;
+        self.collect(1).await
+    }
+
+    /// Reads until `ready` ReadyForQuery have come, collecting results.
+    ///
+    /// # Errors
+    /// As [`Lane::query`].
+    pub async fn collect(&mut self, ready: usize) -> Result<Vec<ResultSet>> {
+        let mut sets = Vec::new();
+        let mut current = ResultSet::default();
+        let mut failure = None;
+        let mut left = ready;
+        while left > 0 {
+            let mut chunk = BytesMut::from(self.receive_frames().await?);
+            while let Some(frame) = next_frame(&mut chunk, FRAME_BYTES_MAX)? {
+                match frame.tag {
+                    b'T' => current.columns = backend::row_description(frame.body_slice())?,
+                    b'D' => current.rows.push(text_row(frame.body_slice())?),
+                    b'C' => {
+                        current.tag = backend::command_complete(frame.body_slice())?.to_owned();
+                        sets.push(std::mem::take(&mut current));
+                    }
+                    b'E' => {
+                        failure.get_or_insert(backend::error_fields(frame.body_slice())?);
+                    }
+                    b'Z' => {
+                        self.ready(backend::ready_for_query(frame.body_slice())?);
+                        left -= 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        match failure {
+            Some(fields) => Err(Error::Server(Box::new(fields))),
+            None => Ok(sets),
+        }
+    }
+
+    /// Notes a ReadyForQuery.
+    pub fn ready(&mut self, status: u8) {
+        self.transaction_status = status;
+        self.busy = false;
+    }
+
+    /// Whether the backend ended, or spoke unasked, while the lane was idle.
+    pub fn has_ended(&mut self) -> bool {
+        use futures_util::FutureExt as _;
+        match self.receive().now_or_never() {
+            None => false,
+            // A notice or a changed parameter (configuration reload) is no reason to part; FATAL is.
+            Some(Ok(Reply::Frames(frames))) => frames.first() == Some(&b'E'),
+            Some(_) => true,
+        }
+    }
+}
+
+fn text_row(body: &[u8]) -> Result<Vec<Option<String>>> {
+    let mut row = backend::data_row(body)?;
+    let mut values = Vec::new();
+    while let Some(field) = row.next_field()? {
+        values.push(field.map(|bytes| String::from_utf8_lossy(bytes).into_owned()));
+    }
+    Ok(values)
+}
+
+/// Interrupts what a backend is doing; returns once the interrupt was delivered.
+///
+/// # Errors
+/// [`Error::LaneLost`] when the agent cannot be reached.
+pub async fn cancel(channel: &NodeChannel, backend_pid: u32) -> Result<()> {
+    let sent = channel.client.clone().cancel(CancelRequest { backend_pid }).await;
+    sent.map(drop)
+        .map_err(|status| Error::LaneLost { node: channel.node.to_string(), reason: status_reason(&status) })
+}
+
+fn status_reason(status: &tonic::Status) -> String {
+    if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() }
+}
+
+/// Settings by name, as text; ordered, so that equal sets compare equal.
+pub type SettingsMap = BTreeMap<String, String>;
