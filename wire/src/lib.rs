@@ -12,8 +12,11 @@
 
 pub mod backend;
 mod cursor;
+pub mod encode;
 pub mod frames;
 pub mod frontend;
+pub mod numeric;
+pub mod rows;
 
 /// OIDs of the built-in types that this crate treats by name (`pg_type.oid`, the same in every PostgreSQL).
 pub mod oid {
