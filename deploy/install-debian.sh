@@ -1,0 +1,49 @@
+#!/bin/bash
+# Installs what building and running Atoll needs on Debian 12: PostgreSQL's programs and a linker. Does nothing when all is
+# there. Debian's default cluster is not created, and no service is started.
+set -euo pipefail
+
+packages=()
+if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v pg_config >/dev/null; then
+    packages+=(postgresql-15)
+fi
+# pgbench is in postgresql-15, psql and pg_dump in postgresql-client-15.
+command -v psql >/dev/null || packages+=(postgresql-client-15)
+command -v cc >/dev/null || packages+=(gcc)
+[[ -e /usr/include/stdio.h ]] || packages+=(libc6-dev)
+[[ -e /etc/ssl/certs/ca-certificates.crt ]] || packages+=(ca-certificates)
+((${#packages[@]})) || exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "missing: ${packages[*]} (Debian's names), and there is no apt-get to install them with" >&2
+    exit 1
+fi
+as_root=()
+if ((EUID != 0)); then
+    command -v sudo >/dev/null || { echo "missing: ${packages[*]}; install them as root" >&2; exit 1; }
+    as_root=(sudo)
+fi
+
+echo "installing ${packages[*]}"
+settings=/etc/postgresql-common/createcluster.conf
+if [[ ! -e $settings ]]; then
+    "${as_root[@]}" mkdir -p "${settings%/*}"
+    echo 'create_main_cluster = false' | "${as_root[@]}" tee "$settings" >/dev/null
+fi
+# A policy of 101 lets packages configure without starting services, where the system has none of its own.
+policy=/usr/sbin/policy-rc.d
+ours=
+if [[ ! -e $policy ]]; then
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+    ours=1
+fi
+cleanup() { [[ -z $ours ]] || "${as_root[@]}" rm -f "$policy"; }
+trap cleanup EXIT
+
+install() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "${packages[@]}"
+}
+# The package lists may be missing or stale.
+install || { "${as_root[@]}" apt-get update && install; }
