@@ -1,0 +1,77 @@
+//! The demonstration's SQL, from the folder `demo` of the sources.
+
+pub const SCHEMA: &str = include_str!("../../../demo/schema.sql");
+pub const DISTRIBUTE: &str = include_str!("../../../demo/distribute.sql");
+
+/// A statement to compare.
+#[derive(Debug)]
+pub struct Statement {
+    pub title: &'static str,
+    pub sql: &'static str,
+    /// Whether the order of its rows is part of the answer.
+    pub is_ordered: bool,
+}
+
+/// The statements in the order they are shown.
+pub fn all() -> Vec<Statement> {
+    [
+        include_str!("../../../demo/01-order-by-key.sql"),
+        include_str!("../../../demo/02-order-with-lines.sql"),
+        include_str!("../../../demo/03-customer-by-key.sql"),
+        include_str!("../../../demo/04-reference-tables.sql"),
+        include_str!("../../../demo/05-count.sql"),
+        include_str!("../../../demo/06-rows-of-a-day.sql"),
+        include_str!("../../../demo/07-largest-orders.sql"),
+        include_str!("../../../demo/08-segments.sql"),
+        include_str!("../../../demo/09-tpch-q1.sql"),
+        include_str!("../../../demo/10-tpch-q4.sql"),
+        include_str!("../../../demo/11-tpch-q6.sql"),
+        include_str!("../../../demo/12-tpch-q12.sql"),
+        include_str!("../../../demo/13-revenue-per-nation.sql"),
+        include_str!("../../../demo/14-stock-per-brand.sql"),
+        include_str!("../../../demo/15-big-orders.sql"),
+    ]
+    .into_iter()
+    .map(parse)
+    .collect()
+}
+
+/// The first line is the title, as a comment; a line that starts with ORDER BY belongs to the outermost query.
+fn parse(text: &'static str) -> Statement {
+    let (title, sql) = text.split_once('\n').unwrap_or((text, ""));
+    let is_ordered = sql.lines().any(|line| line.starts_with("ORDER BY"));
+    Statement { title: title.trim_start_matches("--").trim(), sql: sql.trim(), is_ordered }
+}
+
+/// The statements of a script; each ends with a semicolon at the end of a line.
+pub fn statements(script: &str) -> impl Iterator<Item = &str> {
+    script.split_inclusive(";\n").map(str::trim).filter(|statement| !statement.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_statement_has_a_title_of_its_own() {
+        let all = all();
+        let mut titles: Vec<_> = all.iter().map(|statement| statement.title).collect();
+        titles.sort_unstable();
+        titles.dedup();
+        assert_eq!(titles.len(), all.len());
+        assert!(all.iter().all(|statement| statement.sql.starts_with("SELECT") && statement.sql.ends_with(';')));
+    }
+
+    #[test]
+    fn order_is_seen() {
+        let ordered = |title: &str| all().iter().find(|s| s.title == title).unwrap().is_ordered;
+        assert!(ordered("the ten largest orders"));
+        assert!(!ordered("all lines shipped on one day"));
+    }
+
+    #[test]
+    fn scripts_are_split() {
+        assert_eq!(statements(SCHEMA).count(), 8);
+        assert_eq!(statements(DISTRIBUTE).count(), 8);
+    }
+}

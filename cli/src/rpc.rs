@@ -1,0 +1,59 @@
+//! Calls to agents and coordinators.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use atoll_proto::auth::Token;
+use atoll_proto::channel;
+use atoll_proto::v1::admin_client::AdminClient;
+use atoll_proto::v1::node_client::NodeClient;
+use atoll_proto::v1::{NodeState, StateRequest, StatusReply, StatusRequest};
+use tonic::Request;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+/// How long a question about a state may take.
+const QUESTION: Duration = Duration::from_secs(3);
+
+pub type Admin = AdminClient<InterceptedService<Channel, Token>>;
+
+/// # Errors
+/// When the file cannot be read or holds no token.
+pub fn read_token(path: &Path) -> anyhow::Result<Token> {
+    let secret = std::fs::read_to_string(path).with_context(|| format!("reading the token {}", path.display()))?;
+    Token::new(&secret).with_context(|| format!("the token in {}", path.display()))
+}
+
+/// What one agent says of its node.
+///
+/// # Errors
+/// When it does not answer within 3 s, or refuses.
+pub async fn node_state(address: &str, token: &Token) -> anyhow::Result<NodeState> {
+    let mut client = NodeClient::with_interceptor(channel::connect_lazy(address, None)?, token.clone());
+    let reply = tokio::time::timeout(QUESTION, client.state(Request::new(StateRequest {}))).await;
+    Ok(reply.context("no answer within 3 s")?.map_err(plain)?.into_inner())
+}
+
+/// A client for the admin service of the coordinator at `address` (host:port), connected when first used.
+///
+/// # Errors
+/// When the address is malformed.
+pub fn admin(address: &str, token: &Token) -> anyhow::Result<Admin> {
+    Ok(AdminClient::with_interceptor(channel::connect_lazy(address, None)?, token.clone()))
+}
+
+/// What one coordinator says of the cluster.
+///
+/// # Errors
+/// When it does not answer within 3 s, or refuses.
+pub async fn cluster_status(address: &str, token: &Token) -> anyhow::Result<StatusReply> {
+    let mut client = admin(address, token)?;
+    let reply = tokio::time::timeout(QUESTION, client.status(Request::new(StatusRequest {}))).await;
+    Ok(reply.context("no answer within 3 s")?.map_err(plain)?.into_inner())
+}
+
+/// A gRPC status as one readable line.
+pub fn plain(status: tonic::Status) -> anyhow::Error {
+    anyhow::anyhow!("{} ({})", status.message(), status.code().description())
+}

@@ -1,0 +1,2 @@
+-- one order, by key
+SELECT * FROM orders WHERE o_orderkey = 4711;

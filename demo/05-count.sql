@@ -1,0 +1,2 @@
+-- count of all lines
+SELECT count(*) FROM lineitem;
