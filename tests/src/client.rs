@@ -47,7 +47,8 @@ impl Client {
         wire.send(&out)?;
         let mut client = Client { wire, settings: Vec::new(), cancel_key: None };
         loop {
-            let frame = client.wire.frame()?.with_context(|| format!("{} closed the connection at login", target.label))?;
+            let frame =
+                client.wire.frame()?.with_context(|| format!("{} closed the connection at login", target.label))?;
             let mut body = frame.body;
             match frame.tag {
                 b'R' => match body.try_get_i32()? {
@@ -123,9 +124,16 @@ impl Client {
         }
         frontend::describe(b'P', "", &mut out)?;
         frontend::execute("", 0, &mut out)?;
-        frontend::sync(&mut out);
+        // Nobody can know whether a Sync that is sent before COPY data is swallowed by the COPY (PostgreSQL ignores Sync while it reads
+        // data) or answered (when the COPY fails before it reads): so it follows the data.
+        let copies = data.is_some();
+        if copies {
+            frontend::flush(&mut out);
+        } else {
+            frontend::sync(&mut out);
+        }
         self.wire.send(&out)?;
-        self.collect(data, true)
+        self.collect(data, copies)
     }
 
     /// The next frame; `None` when the server has closed the connection.
@@ -136,7 +144,8 @@ impl Client {
         self.wire.frame()
     }
 
-    fn collect(&mut self, data: Option<&[u8]>, extended: bool) -> Result<Outcome> {
+    /// Everything up to ReadyForQuery; `owes_sync` when the message has gone out without one.
+    fn collect(&mut self, data: Option<&[u8]>, mut owes_sync: bool) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         while let Some(frame) = self.wire.frame()? {
             let tag = frame.tag;
@@ -144,16 +153,22 @@ impl Client {
             outcome.absorb(frame)?;
             match tag {
                 b'Z' => return Ok(outcome),
-                b'G' => self.send_copy(data, extended)?,
+                b'G' => self.send_copy(data)?,
                 // After FATAL the server hangs up; there is no ReadyForQuery to wait for.
                 b'E' if fatal => return Ok(outcome),
                 _ => {}
+            }
+            if owes_sync && matches!(tag, b'G' | b'E' | b'C') {
+                let mut out = BytesMut::new();
+                frontend::sync(&mut out);
+                self.wire.send(&out)?;
+                owes_sync = false;
             }
         }
         bail!("the server closed the connection in the middle of an answer: {outcome:?}")
     }
 
-    fn send_copy(&mut self, data: Option<&[u8]>, extended: bool) -> Result<()> {
+    fn send_copy(&mut self, data: Option<&[u8]>) -> Result<()> {
         let mut out = BytesMut::new();
         match data {
             Some(data) => {
@@ -165,10 +180,6 @@ impl Client {
                 frontend::copy_done(&mut out);
             }
             None => frontend::copy_fail("no data was given", &mut out)?,
-        }
-        // The Sync sent with Execute was swallowed by the COPY (PostgreSQL ignores Sync while it reads COPY data).
-        if extended {
-            frontend::sync(&mut out);
         }
         self.wire.send(&out)
     }

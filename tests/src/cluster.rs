@@ -145,7 +145,8 @@ impl Cluster {
         if !output.status.success() {
             bail!("`atoll status` failed: {}", shown(&output));
         }
-        serde_json::from_slice(&output.stdout).with_context(|| format!("`atoll status --json` printed {}", shown(&output)))
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("`atoll status --json` printed {}", shown(&output)))
     }
 
     /// The PostgreSQL servers of all nodes, home first: name and target (as their loopback TCP ports accept `postgres`).

@@ -89,7 +89,9 @@ impl fmt::Display for ServerError {
                 write!(out, " | {name}: {value}")?;
             }
         }
-        for (letter, name) in [(b's', "schema"), (b't', "table"), (b'c', "column"), (b'd', "type"), (b'n', "constraint")] {
+        for (letter, name) in
+            [(b's', "schema"), (b't', "table"), (b'c', "column"), (b'd', "type"), (b'n', "constraint")]
+        {
             if let Some(value) = self.field(letter) {
                 write!(out, " | {name} {value}")?;
             }
@@ -127,7 +129,9 @@ impl Outcome {
     pub fn text_rows(&self) -> Vec<Vec<Option<String>>> {
         let rows = self.results.first().map(|result| result.rows.as_slice()).unwrap_or_default();
         rows.iter()
-            .map(|row| row.iter().map(|field| field.as_ref().map(|b| String::from_utf8_lossy(b).into_owned())).collect())
+            .map(|row| {
+                row.iter().map(|field| field.as_ref().map(|b| String::from_utf8_lossy(b).into_owned())).collect()
+            })
             .collect()
     }
 

@@ -111,8 +111,10 @@ impl PlainServer {
         command.stdout(log_file.try_clone()?).stderr(log_file).process_group(0);
         let postmaster = command.spawn()?;
         // By the pid file, not by pid: it is gone once the server has stopped, so that a reused pid is never hit.
-        let guard =
-            Guard::arm("[ -f \"$1/postmaster.pid\" ] && kill -QUIT $(head -1 \"$1/postmaster.pid\")", &[path_str(&data)?])?;
+        let guard = Guard::arm(
+            "[ -f \"$1/postmaster.pid\" ] && kill -QUIT $(head -1 \"$1/postmaster.pid\")",
+            &[path_str(&data)?],
+        )?;
         let target = Target { label: "plain", host: "127.0.0.1".to_owned(), port };
         let mut server = PlainServer { target, postmaster, _guard: guard, directory };
         server.wait_until_ready(&log)?;

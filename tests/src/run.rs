@@ -58,7 +58,9 @@ pub fn run(steps: &[Step], setting: &Setting<'_>) -> Result<Vec<String>> {
                 }
                 sessions.insert(step.session.clone(), open(setting)?);
             }
-            Err(StepError::Plain(error)) => return Err(error),
+            Err(StepError::Plain(error)) => {
+                return Err(error.context(format!("plain PostgreSQL at line {}: {}", step.line, step.sql)));
+            }
         }
     }
     Ok(found)
@@ -132,7 +134,8 @@ fn run_step(
                 CopyData::Inline(data) => Some(data.clone()),
                 CopyData::FromPlain(sql) => {
                     let outcome = pair.plain.simple(sql).map_err(StepError::Plain)?;
-                    let chunks = outcome.results.into_iter().next().and_then(|result| result.copied).unwrap_or_default();
+                    let chunks =
+                        outcome.results.into_iter().next().and_then(|result| result.copied).unwrap_or_default();
                     Some(chunks.concat())
                 }
             };

@@ -127,7 +127,8 @@ pub fn parse(text: &str) -> Result<Vec<Step>> {
             let begin = at;
             let mut scanner = Scanner::default();
             loop {
-                let line = lines.get(at).with_context(|| format!("the statement of line {} does not end", begin + 1))?;
+                let line =
+                    lines.get(at).with_context(|| format!("the statement of line {} does not end", begin + 1))?;
                 at += 1;
                 if scanner.line(line) {
                     break;
@@ -237,7 +238,6 @@ impl Scanner {
         let mut word = String::new();
         while let Some(next) = rest.chars().next() {
             let mut taken = next.len_utf8();
-            let mut ends = false;
             if let Some(quote) = self.quoting.clone() {
                 taken = self.inside(&quote, rest, taken);
                 self.sql.push_str(&rest[..taken]);
@@ -275,9 +275,6 @@ impl Scanner {
                 self.depth -= 1;
             } else if next == ';' && rest[1..].trim().is_empty() && !self.in_atomic_body() {
                 self.statements += 1;
-                ends = true;
-            }
-            if ends {
                 return true;
             }
             self.sql.push_str(&rest[..taken]);

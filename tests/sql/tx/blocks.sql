@@ -1,0 +1,202 @@
+-- Transaction blocks.
+CREATE TABLE tx (id int8 PRIMARY KEY, v text);
+-- distribute: SELECT create_distributed_table('tx', 'id')
+BEGIN;
+INSERT INTO tx VALUES (1, 'a');
+SELECT * FROM tx WHERE id = 1;
+COMMIT;
+SELECT * FROM tx WHERE id = 1;
+BEGIN;
+INSERT INTO tx VALUES (2, 'b');
+ROLLBACK;
+SELECT * FROM tx WHERE id = 2;
+START TRANSACTION;
+INSERT INTO tx VALUES (3, 'c');
+END;
+BEGIN WORK;
+ABORT;
+BEGIN TRANSACTION;
+COMMIT WORK;
+BEGIN;
+BEGIN;
+COMMIT;
+COMMIT;
+ROLLBACK;
+-- Several shards in one transaction.
+BEGIN;
+INSERT INTO tx VALUES (10, 'x'), (11, 'y'), (12, 'z'), (13, 'w');
+UPDATE tx SET v = 'changed' WHERE id = 10;
+UPDATE tx SET v = 'changed' WHERE id = 11;
+DELETE FROM tx WHERE id = 12;
+SELECT count(*) FROM tx;
+SELECT * FROM tx ORDER BY id;
+ROLLBACK;
+SELECT * FROM tx ORDER BY id;
+BEGIN;
+INSERT INTO tx VALUES (10, 'x');
+INSERT INTO tx VALUES (11, 'y');
+INSERT INTO tx VALUES (12, 'z');
+INSERT INTO tx VALUES (13, 'w');
+COMMIT;
+SELECT * FROM tx ORDER BY id;
+-- Failed transactions.
+BEGIN;
+SELECT 1 / 0;
+SELECT 1;
+SELECT * FROM tx WHERE id = 1;
+INSERT INTO tx VALUES (20);
+SHOW TimeZone;
+SAVEPOINT s;
+COMMIT;
+SELECT count(*) FROM tx WHERE id = 20;
+BEGIN;
+INSERT INTO tx VALUES (21, 'x');
+INSERT INTO tx VALUES (1, 'dup');
+INSERT INTO tx VALUES (22, 'x');
+ROLLBACK;
+BEGIN;
+SELECT nope;
+ROLLBACK;
+BEGIN;
+SELEC 1;
+SELECT 1;
+ROLLBACK;
+BEGIN;
+SELECT sum(1 / (id - 10)) FROM tx;
+SELECT 1;
+ROLLBACK;
+SELECT count(*) FROM tx;
+-- Savepoints.
+BEGIN;
+INSERT INTO tx VALUES (30, 'a');
+SAVEPOINT one;
+INSERT INTO tx VALUES (31, 'b');
+SAVEPOINT two;
+INSERT INTO tx VALUES (32, 'c');
+ROLLBACK TO SAVEPOINT two;
+SELECT count(*) FROM tx WHERE id >= 30;
+ROLLBACK TO one;
+SELECT count(*) FROM tx WHERE id >= 30;
+INSERT INTO tx VALUES (33, 'd');
+RELEASE SAVEPOINT one;
+RELEASE one;
+ROLLBACK;
+BEGIN;
+SAVEPOINT s;
+SELECT 1 / 0;
+ROLLBACK TO s;
+SELECT 1;
+INSERT INTO tx VALUES (34, 'ok');
+INSERT INTO tx VALUES (34, 'dup');
+ROLLBACK TO s;
+INSERT INTO tx VALUES (35, 'ok');
+COMMIT;
+SELECT * FROM tx WHERE id >= 30 ORDER BY id;
+BEGIN;
+SAVEPOINT s;
+INSERT INTO tx VALUES (40, 'a');
+SAVEPOINT s;
+INSERT INTO tx VALUES (41, 'b');
+ROLLBACK TO s;
+RELEASE s;
+ROLLBACK TO s;
+SELECT count(*) FROM tx WHERE id >= 40;
+COMMIT;
+BEGIN;
+ROLLBACK TO nope;
+ROLLBACK;
+SAVEPOINT outside;
+RELEASE outside;
+ROLLBACK TO outside;
+-- Modes.
+BEGIN READ ONLY;
+SELECT * FROM tx WHERE id = 1;
+INSERT INTO tx VALUES (50);
+ROLLBACK;
+BEGIN READ ONLY;
+UPDATE tx SET v = 'x';
+ROLLBACK;
+BEGIN READ ONLY;
+CREATE TABLE tx_no (a int);
+ROLLBACK;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SHOW transaction_isolation;
+SELECT count(*) FROM tx;
+COMMIT;
+BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE;
+SELECT count(*) FROM tx WHERE id = 1;
+SHOW transaction_read_only;
+COMMIT;
+BEGIN;
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+SHOW transaction_isolation;
+SELECT * FROM tx WHERE id = 1;
+SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;
+ROLLBACK;
+SET TRANSACTION READ ONLY;
+SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY;
+INSERT INTO tx VALUES (51);
+SHOW default_transaction_read_only;
+SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE;
+SET default_transaction_isolation = 'repeatable read';
+BEGIN;
+SHOW transaction_isolation;
+COMMIT;
+RESET default_transaction_isolation;
+BEGIN;
+INSERT INTO tx VALUES (60, 'chain');
+COMMIT AND CHAIN;
+INSERT INTO tx VALUES (61, 'chain');
+ROLLBACK AND CHAIN;
+SELECT count(*) FROM tx WHERE id IN (60, 61);
+COMMIT;
+-- Settings in transactions.
+BEGIN;
+SET LOCAL TimeZone = 'Asia/Tokyo';
+SHOW TimeZone;
+COMMIT;
+SHOW TimeZone;
+BEGIN;
+SET TimeZone = 'Asia/Tokyo';
+ROLLBACK;
+SHOW TimeZone;
+BEGIN;
+SET TimeZone = 'Asia/Tokyo';
+COMMIT;
+SHOW TimeZone;
+RESET TimeZone;
+BEGIN;
+SAVEPOINT s;
+SET application_name = 'inner';
+ROLLBACK TO s;
+SHOW application_name;
+ROLLBACK;
+-- Two sessions.
+BEGIN;
+UPDATE tx SET v = 'uncommitted' WHERE id = 1;
+-- session: other
+SELECT v FROM tx WHERE id = 1;
+-- session: other
+SELECT v FROM tx WHERE id = 1 FOR UPDATE SKIP LOCKED;
+-- session: other
+SELECT v FROM tx WHERE id = 1 FOR UPDATE NOWAIT;
+-- session: other
+SET lock_timeout = '50ms';
+-- session: other
+UPDATE tx SET v = 'y' WHERE id = 1;
+COMMIT;
+-- session: other
+SELECT v FROM tx WHERE id = 1;
+-- session: other
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+-- session: other
+SELECT count(*) FROM tx;
+INSERT INTO tx VALUES (70, 'x'), (71, 'y'), (72, 'z');
+-- session: other
+SELECT count(*) FROM tx;
+UPDATE tx SET v = 'first' WHERE id = 3;
+-- session: other
+UPDATE tx SET v = 'second' WHERE id = 3;
+-- session: other
+ROLLBACK;
+DROP TABLE tx;
