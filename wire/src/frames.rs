@@ -222,3 +222,6 @@ pub(crate) fn put_count(out: &mut BytesMut, count: usize) {
     // Bind allows up to 65535 parameters: the count is unsigned there, and identical below 32768 everywhere else.
     out.put_u16(u16::try_from(count).expect("a message lists at most 65535 items"));
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ pub mod frames;
 pub mod frontend;
 pub mod numeric;
 pub mod rows;
+pub mod scram;
 
 /// OIDs of the built-in types that this crate treats by name (`pg_type.oid`, the same in every PostgreSQL).
 pub mod oid {

@@ -57,3 +57,6 @@ pub struct Column {
     /// 0 text, 1 binary.
     pub format: i16,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,25 +1,16 @@
 //! Floating point as text: the shortest digits that read back as the same value, laid out as PostgreSQL does.
 //!
-//! Rust prints shortest digits, too, with one difference: a decimal that lies exactly halfway between two neighbouring floats reads
-//! back (to the even one) and so Rust may print it, while PostgreSQL only takes what lies strictly nearer to the value.
+//! Rust prints shortest digits, too, with two differences. A decimal that lies exactly halfway between two neighbouring floats reads
+//! back (to the even one) and so Rust may print it, while PostgreSQL only takes what lies strictly nearer to the value. And where two
+//! shortest decimals are equally near, Rust takes the upper one and PostgreSQL the one with the even last digit.
 
 /// A `float8` as PostgreSQL prints it with `extra_float_digits` at 1.
 pub fn float8_text(value: f64) -> String {
     if let Some(special) = special(value) {
         return special.to_owned();
     }
-    let shortest = Decimal::parse(&format!("{value:e}"));
-    let decimal = if value != 0.0 && shortest.is_midpoint(54) {
-        (1..=17)
-            .map(|digits| format!("{value:.*e}", digits - 1))
-            .filter(|text| text.parse() == Ok(value))
-            .map(|text| Decimal::parse(&text))
-            .find(|decimal| !decimal.is_midpoint(54))
-            .unwrap_or(shortest)
-    } else {
-        shortest
-    };
-    decimal.print(15)
+    let reads_back = |text: &str| text.parse() == Ok(value);
+    shortest(&format!("{value:e}"), |digits| format!("{value:.*e}", digits - 1), reads_back, 54).print(15)
 }
 
 /// A `float4` as PostgreSQL prints it with `extra_float_digits` at 1.
@@ -27,18 +18,36 @@ pub fn float4_text(value: f32) -> String {
     if let Some(special) = special(value.into()) {
         return special.to_owned();
     }
-    let shortest = Decimal::parse(&format!("{value:e}"));
-    let decimal = if value != 0.0 && shortest.is_midpoint(25) {
-        (1..=9)
-            .map(|digits| format!("{value:.*e}", digits - 1))
-            .filter(|text| text.parse() == Ok(value))
-            .map(|text| Decimal::parse(&text))
-            .find(|decimal| !decimal.is_midpoint(25))
-            .unwrap_or(shortest)
-    } else {
-        shortest
+    let reads_back = |text: &str| text.parse() == Ok(value);
+    shortest(&format!("{value:e}"), |digits| format!("{value:.*e}", digits - 1), reads_back, 25).print(6)
+}
+
+/// PostgreSQL's choice of digits, from Rust's (`text`). `rounded` prints so many digits, half to even; a midpoint between two
+/// floats takes `midpoint_bits` bits.
+fn shortest(
+    text: &str,
+    rounded: impl Fn(usize) -> String,
+    reads_back: impl Fn(&str) -> bool,
+    midpoint_bits: u32,
+) -> Decimal {
+    let decimal = Decimal::parse(text);
+    let acceptable = |digits: usize| {
+        let text = rounded(digits);
+        if !reads_back(&text) {
+            return None;
+        }
+        Some(Decimal::parse(&text)).filter(|decimal| !decimal.is_midpoint(midpoint_bits))
     };
-    decimal.print(6)
+    let digits_all = if midpoint_bits > 32 { 17 } else { 9 };
+    if decimal.is_midpoint(midpoint_bits) {
+        return (1..=digits_all).find_map(acceptable).unwrap_or(decimal);
+    }
+    // Two decimals can only be equally near when they have almost all the digits a float can need.
+    let odd = decimal.digits.bytes().last().is_some_and(|digit| digit % 2 == 1);
+    if odd && decimal.digits.len() + 2 >= digits_all {
+        return acceptable(decimal.digits.len()).unwrap_or(decimal);
+    }
+    decimal
 }
 
 fn special(value: f64) -> Option<&'static str> {
@@ -78,7 +87,10 @@ impl Decimal {
     /// Whether this is exactly halfway between two neighbouring floats, that is, whether its odd part takes `bits` bits, one more
     /// than a float has.
     fn is_midpoint(&self, bits: u32) -> bool {
-        let Ok(mut odd) = self.digits.parse::<u128>() else { return false };
+        let mut odd = self.digits.parse::<u128>().unwrap_or(0);
+        if odd == 0 {
+            return false;
+        }
         // The value is odd * 10^power; powers of two do not matter, and a denominator of fives would not be a binary fraction.
         let power = self.exponent - i32::try_from(self.digits.len()).expect("17 digits at most") + 1;
         // Beyond these, the odd part has too many bits, or the digits cannot be divided by so many fives.

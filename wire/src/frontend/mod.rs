@@ -277,3 +277,6 @@ fn only_str(mut cursor: Cursor<'_>) -> Result<&str, FrameError> {
     cursor.end()?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,10 @@ use super::{DSCALE_MAX, Finite, Numeric, NumericError, Value, divide_rounded, po
 const SIGNIFICANT_DIGITS_MIN: i64 = 16;
 /// Digits after the point that the division rule asks for at most (`NUMERIC_MAX_DISPLAY_SCALE`).
 const DISPLAY_SCALE_MAX: i64 = 1000;
-/// Limit on the digits that `round` is asked for (`NUMERIC_MAX_RESULT_SCALE`).
-const RESULT_SCALE_MAX: i32 = 2000;
+/// `round` to fewer digits than this is as to this: no value reaches so far before the point.
+const ROUND_SCALE_MIN: i32 = -131_073;
+/// `round` to more digits than this is as to this, the type's own limit.
+const ROUND_SCALE_MAX: i32 = DSCALE_MAX as i32;
 
 /// What `avg` gives for `count` values that add up to `sum`.
 ///
@@ -108,7 +110,7 @@ impl Numeric {
     /// 22003 when rounding up passes the type's range.
     pub fn round(&self, scale: i32) -> Result<Self, NumericError> {
         match &self.0 {
-            Value::Finite(finite) => finite.rounded(scale.clamp(-RESULT_SCALE_MAX, RESULT_SCALE_MAX)).checked(),
+            Value::Finite(finite) => finite.rounded(scale.clamp(ROUND_SCALE_MIN, ROUND_SCALE_MAX)).checked(),
             _ => Ok(self.clone()),
         }
     }

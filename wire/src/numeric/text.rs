@@ -8,7 +8,7 @@ use num_traits::{Num, Signed};
 
 use super::{Finite, Numeric, NumericError, Value, pow10};
 
-/// No exponent can matter beyond this: the type ends at 131072 digits before and 16383 after the point.
+/// Exponents from here on are refused even for zero.
 const EXPONENT_MAX: i64 = i32::MAX as i64 / 2;
 
 impl fmt::Display for Numeric {
@@ -65,7 +65,7 @@ impl FromStr for Numeric {
         if whole.len() + fraction.len() == 0 || !all_digits(whole) || !all_digits(fraction) {
             return Err(syntax());
         }
-        if exponent.abs() > EXPONENT_MAX {
+        if exponent.abs() >= EXPONENT_MAX {
             return Err(NumericError::Overflow);
         }
         let digits = BigInt::from_str_radix(&format!("{whole}{fraction}"), 10).map_err(|_| syntax())?;
