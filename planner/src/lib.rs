@@ -6,7 +6,10 @@
 
 pub mod catalog;
 pub mod directory;
+mod parser;
 pub mod plan;
+pub mod scan;
+mod syntax;
 
 use catalog::Catalog;
 use directory::Database;

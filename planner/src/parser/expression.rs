@@ -1,0 +1,841 @@
+//! Expressions.
+
+use std::borrow::Cow;
+
+use super::{CHAIN_MAX, Parse, Parser, keywords};
+use crate::scan::{Span, Token, TokenKind};
+use crate::syntax::{Call, Comparison, Expr, ExprKind, Ident, Name, OrderItem, OtherName, Query, TypeName, Window};
+
+/// Precedences, loosest first.
+mod precedence {
+    pub const OR: u8 = 1;
+    pub const AND: u8 = 2;
+    pub const NOT: u8 = 3;
+    pub const IS: u8 = 4;
+    pub const COMPARISON: u8 = 5;
+    pub const RANGE: u8 = 6;
+    pub const OPERATOR: u8 = 7;
+    pub const SUM: u8 = 8;
+    pub const PRODUCT: u8 = 9;
+    pub const POWER: u8 = 10;
+    pub const AT: u8 = 11;
+    pub const COLLATE: u8 = 12;
+    pub const SIGN: u8 = 13;
+    pub const POSTFIX: u8 = 14;
+}
+use precedence as level;
+
+enum Operand<'a> {
+    Query(Query<'a>),
+    Expr(Expr<'a>),
+}
+
+impl<'a> Parser<'a, '_> {
+    pub(super) fn expr(&mut self) -> Parse<Expr<'a>> {
+        self.expr_above(0)
+    }
+
+    fn make(&self, start: usize, kind: ExprKind<'a>) -> Expr<'a> {
+        Expr { span: self.since(start), kind }
+    }
+
+    fn other(&self, start: usize, name: OtherName<'a>, operands: Vec<Expr<'a>>) -> Expr<'a> {
+        self.make(start, ExprKind::Other { name, operands })
+    }
+
+    /// An expression whose infix operators all bind tighter than `floor`.
+    fn expr_above(&mut self, floor: u8) -> Parse<Expr<'a>> {
+        self.nested(|parser| {
+            let start = parser.start();
+            let mut left = parser.prefix()?;
+            for _ in 0..CHAIN_MAX {
+                match parser.infix(left, start, floor)? {
+                    (next, true) => left = next,
+                    (done, false) => return Ok(done),
+                }
+            }
+            parser.fail()
+        })
+    }
+
+    fn prefix(&mut self) -> Parse<Expr<'a>> {
+        let start = self.start();
+        let Some(token) = self.peek().copied() else { return self.fail() };
+        if token.is_keyword(self.sql, "not") {
+            self.at += 1;
+            let operand = self.expr_above(level::NOT - 1)?;
+            return Ok(self.make(start, ExprKind::Not(Box::new(operand))));
+        }
+        if token.kind == TokenKind::Symbol {
+            let text = self.text(&token);
+            let floor = match text {
+                "(" | "*" => None,
+                "+" | "-" => Some(level::SIGN - 1),
+                _ if is_operator(text) && !matches!(text, "=" | "<" | ">") => Some(level::OPERATOR),
+                _ => None,
+            };
+            if let Some(floor) = floor {
+                self.at += 1;
+                let operand = self.expr_above(floor)?;
+                return Ok(self.make(start, ExprKind::Unary { operator: token.span, operand: Box::new(operand) }));
+            }
+        }
+        let primary = self.primary()?;
+        self.postfix(primary, start)
+    }
+
+    /// Subscripts and fields.
+    fn postfix(&mut self, mut expr: Expr<'a>, start: usize) -> Parse<Expr<'a>> {
+        for _ in 0..CHAIN_MAX {
+            if self.symbol("[") {
+                let mut operands = vec![expr];
+                if !self.is_symbol(":") && !self.is_symbol("]") {
+                    operands.push(self.expr()?);
+                }
+                if self.symbol(":") && !self.is_symbol("]") {
+                    operands.push(self.expr()?);
+                }
+                self.expect_symbol("]")?;
+                expr = self.other(start, OtherName::FirstOperand, operands);
+            } else if self.is_symbol(".") {
+                self.at += 1;
+                if self.symbol("*") {
+                    // `(row).*`: several output columns.
+                    expr = self.other(start, OtherName::Fixed("*"), vec![expr]);
+                } else {
+                    let field = self.any_identifier()?;
+                    expr = self.other(start, OtherName::Field(field.name), vec![expr]);
+                }
+            } else {
+                return Ok(expr);
+            }
+        }
+        self.fail()
+    }
+
+    /// One infix or postfix operator behind `left`; false when there is none above the floor.
+    fn infix(&mut self, left: Expr<'a>, start: usize, floor: u8) -> Parse<(Expr<'a>, bool)> {
+        let Some(token) = self.peek().copied() else { return Ok((left, false)) };
+        match token.kind {
+            TokenKind::Symbol => self.infix_symbol(left, start, floor, &token),
+            TokenKind::Word => self.infix_word(left, start, floor, &token),
+            _ => Ok((left, false)),
+        }
+    }
+
+    fn infix_symbol(&mut self, left: Expr<'a>, start: usize, floor: u8, token: &Token) -> Parse<(Expr<'a>, bool)> {
+        let text = self.text(token);
+        let own = match text {
+            "::" => level::POSTFIX,
+            "^" => level::POWER,
+            "*" | "/" | "%" => level::PRODUCT,
+            "+" | "-" => level::SUM,
+            "=" | "<>" | "!=" | "<" | ">" | "<=" | ">=" => level::COMPARISON,
+            "=>" => return Ok((left, false)),
+            _ if is_operator(text) => level::OPERATOR,
+            _ => return Ok((left, false)),
+        };
+        if own <= floor {
+            return Ok((left, false));
+        }
+        self.at += 1;
+        if text == "::" {
+            let target = self.type_name()?;
+            let cast = self.make(start, ExprKind::Cast { operand: Box::new(left), target });
+            return Ok((cast, true));
+        }
+        if own == level::COMPARISON || own == level::OPERATOR || own == level::SUM || own == level::PRODUCT {
+            let equal = text == "=";
+            if let Some(quantified) = self.quantified(&left, start, equal)? {
+                return Ok((quantified, true));
+            }
+        }
+        let right = Box::new(self.expr_above(own)?);
+        let left = Box::new(left);
+        let kind = if own == level::COMPARISON {
+            let comparison = if text == "=" { Comparison::Equal } else { Comparison::Other };
+            ExprKind::Compare { comparison, left, right }
+        } else {
+            ExprKind::Binary { operator: token.span, left, right }
+        };
+        Ok((self.make(start, kind), true))
+    }
+
+    /// `ANY (...)`, `SOME (...)`, `ALL (...)` behind an operator.
+    fn quantified(&mut self, left: &Expr<'a>, start: usize, equal: bool) -> Parse<Option<Expr<'a>>> {
+        let any = self.any_word(&["any", "some"]);
+        if !(any || self.is_word("all")) || !self.symbol_at(1, "(") {
+            return Ok(None);
+        }
+        self.at += 1;
+        let operand = Box::new(left.clone());
+        let kind = match self.query_or_expr()? {
+            Operand::Query(query) => ExprKind::QuantifiedQuery { equal, any, operand, query: Box::new(query) },
+            Operand::Expr(array) => ExprKind::Quantified { equal, any, operand, array: Box::new(array) },
+        };
+        Ok(Some(self.make(start, kind)))
+    }
+
+    fn query_or_expr(&mut self) -> Parse<Operand<'a>> {
+        if self.query_follows() {
+            let query = if self.symbol_at(1, "(") {
+                self.attempt(|parser| parser.parenthesised(Self::query))
+            } else {
+                self.parenthesised(Self::query)
+            };
+            match query {
+                Ok(query) => return Ok(Operand::Query(query)),
+                Err(error) if !self.symbol_at(1, "(") => return Err(error),
+                Err(_) => {}
+            }
+        }
+        self.parenthesised(Self::expr).map(Operand::Expr)
+    }
+
+    fn infix_word(&mut self, left: Expr<'a>, start: usize, floor: u8, token: &Token) -> Parse<(Expr<'a>, bool)> {
+        let text = self.text(token);
+        let is = |word: &str| text.eq_ignore_ascii_case(word);
+        match text.as_bytes().first().map(u8::to_ascii_lowercase) {
+            Some(b'a') if is("and") => self.junction(left, start, floor, level::AND),
+            Some(b'o') if is("or") => self.junction(left, start, floor, level::OR),
+            Some(b'i') if is("is") => {
+                if level::IS <= floor {
+                    return Ok((left, false));
+                }
+                self.is_test(left, start).map(|expr| (expr, true))
+            }
+            Some(b'i') if is("isnull") && level::IS > floor => {
+                self.at += 1;
+                Ok((self.other(start, OtherName::None, vec![left]), true))
+            }
+            Some(b'n') if is("notnull") && level::IS > floor => {
+                self.at += 1;
+                Ok((self.other(start, OtherName::None, vec![left]), true))
+            }
+            Some(b'n') if is("not") => {
+                let range = ["in", "like", "ilike", "similar", "between"].iter().any(|word| self.word_at(1, word));
+                if !range || level::RANGE <= floor {
+                    return Ok((left, false));
+                }
+                self.at += 1;
+                self.range(left, start, true).map(|expr| (expr, true))
+            }
+            Some(b'i') if is("in") || is("ilike") => self.range_if(left, start, floor),
+            Some(b'l') if is("like") => self.range_if(left, start, floor),
+            Some(b's') if is("similar") => self.range_if(left, start, floor),
+            Some(b'b') if is("between") => self.range_if(left, start, floor),
+            Some(b'c') if is("collate") && level::COLLATE > floor => {
+                self.at += 1;
+                self.any_identifier()?;
+                while self.symbol(".") {
+                    self.any_identifier()?;
+                }
+                Ok((self.other(start, OtherName::FirstOperand, vec![left]), true))
+            }
+            Some(b'a') if is("at") && level::AT > floor => {
+                if self.words(&["at", "local"]) {
+                    return Ok((self.other(start, OtherName::Fixed("timezone"), vec![left]), true));
+                }
+                if !self.words(&["at", "time", "zone"]) {
+                    return Ok((left, false));
+                }
+                let zone = self.expr_above(level::AT)?;
+                Ok((self.other(start, OtherName::Fixed("timezone"), vec![left, zone]), true))
+            }
+            Some(b'o') if is("operator") && self.symbol_at(1, "(") && level::OPERATOR > floor => {
+                self.at += 1;
+                let operator = self.since(token.span.start);
+                self.skip_parentheses()?;
+                if let Some(quantified) = self.quantified(&left, start, false)? {
+                    return Ok((quantified, true));
+                }
+                let right = self.expr_above(level::OPERATOR)?;
+                let kind = ExprKind::Binary { operator, left: Box::new(left), right: Box::new(right) };
+                Ok((self.make(start, kind), true))
+            }
+            Some(b'o') if is("overlaps") && level::OPERATOR > floor => {
+                self.at += 1;
+                let right = self.expr_above(level::OPERATOR)?;
+                Ok((self.other(start, OtherName::Fixed("overlaps"), vec![left, right]), true))
+            }
+            _ => Ok((left, false)),
+        }
+    }
+
+    /// A whole chain of AND or of OR.
+    fn junction(&mut self, left: Expr<'a>, start: usize, floor: u8, own: u8) -> Parse<(Expr<'a>, bool)> {
+        if own <= floor {
+            return Ok((left, false));
+        }
+        let keyword = if own == level::AND { "and" } else { "or" };
+        let mut operands = vec![left];
+        while self.word(keyword) {
+            operands.push(self.expr_above(own)?);
+        }
+        let kind = if own == level::AND { ExprKind::And(operands) } else { ExprKind::Or(operands) };
+        Ok((self.make(start, kind), true))
+    }
+
+    fn is_test(&mut self, left: Expr<'a>, start: usize) -> Parse<Expr<'a>> {
+        self.at += 1;
+        self.word("not");
+        if self.words(&["distinct", "from"]) {
+            let right = self.expr_above(level::IS)?;
+            return Ok(self.other(start, OtherName::None, vec![left, right]));
+        }
+        if self.any_word(&["nfc", "nfd", "nfkc", "nfkd"]) {
+            self.at += 1;
+        }
+        if self.word("normalized") {
+            return Ok(self.other(start, OtherName::Fixed("is_normalized"), vec![left]));
+        }
+        if !self.any_word(&["null", "true", "false", "unknown", "document"]) {
+            return self.fail();
+        }
+        self.at += 1;
+        Ok(self.other(start, OtherName::None, vec![left]))
+    }
+
+    fn range_if(&mut self, left: Expr<'a>, start: usize, floor: u8) -> Parse<(Expr<'a>, bool)> {
+        if level::RANGE <= floor { Ok((left, false)) } else { self.range(left, start, false).map(|expr| (expr, true)) }
+    }
+
+    /// IN, BETWEEN, LIKE, ILIKE, SIMILAR TO.
+    fn range(&mut self, left: Expr<'a>, start: usize, negated: bool) -> Parse<Expr<'a>> {
+        if self.word("in") {
+            let operand = Box::new(left);
+            if self.query_follows() {
+                match self.attempt(|parser| parser.parenthesised(Self::query)) {
+                    Ok(query) => {
+                        let kind = ExprKind::InQuery { negated, operand, query: Box::new(query) };
+                        return Ok(self.make(start, kind));
+                    }
+                    Err(error) if !self.symbol_at(1, "(") => return Err(error),
+                    Err(_) => {}
+                }
+            }
+            let list = self.parenthesised(|parser| parser.comma_separated(Self::expr))?;
+            return Ok(self.make(start, ExprKind::In { negated, operand, list }));
+        }
+        if self.word("between") {
+            if !self.word("symmetric") {
+                self.word("asymmetric");
+            }
+            let low = self.expr_above(level::RANGE)?;
+            self.expect_word("and")?;
+            let high = self.expr_above(level::RANGE)?;
+            return Ok(self.other(start, OtherName::None, vec![left, low, high]));
+        }
+        if self.words(&["similar", "to"]) || self.word("like") || self.word("ilike") {
+            if let Some(quantified) = self.quantified(&left, start, false)? {
+                return Ok(quantified);
+            }
+            let mut operands = vec![left, self.expr_above(level::RANGE)?];
+            if self.word("escape") {
+                operands.push(self.expr_above(level::RANGE)?);
+            }
+            return Ok(self.other(start, OtherName::None, operands));
+        }
+        self.fail()
+    }
+
+    fn primary(&mut self) -> Parse<Expr<'a>> {
+        let start = self.start();
+        let Some(token) = self.peek().copied() else { return self.fail() };
+        let kind = match token.kind {
+            TokenKind::Integer => ExprKind::Integer,
+            TokenKind::Numeric => ExprKind::Numeric,
+            TokenKind::BitString => ExprKind::Bits,
+            TokenKind::Parameter => {
+                let Some(number) =
+                    self.text(&token)[1..].parse::<usize>().ok().filter(|number| (1..=65535).contains(number))
+                else {
+                    return self.fail();
+                };
+                ExprKind::Parameter(number - 1)
+            }
+            // A national string is bpchar's: not a plain literal.
+            TokenKind::NationalString => ExprKind::Bits,
+            _ if token.is_string() => ExprKind::String(token.string_value(self.sql)),
+            TokenKind::Symbol => return self.primary_symbol(start, &token),
+            TokenKind::Word | TokenKind::QuotedIdentifier | TokenKind::UnicodeIdentifier => {
+                return self.primary_word(start, &token);
+            }
+            _ => return self.fail(),
+        };
+        self.at += 1;
+        Ok(self.make(start, kind))
+    }
+
+    fn primary_symbol(&mut self, start: usize, token: &Token) -> Parse<Expr<'a>> {
+        match self.text(token) {
+            "*" => {
+                self.at += 1;
+                Ok(self.make(start, ExprKind::Star(None)))
+            }
+            "(" => {
+                if self.query_follows() {
+                    let direct = !self.symbol_at(1, "(");
+                    match self.attempt(|parser| parser.parenthesised(Self::query)) {
+                        Ok(query) => return Ok(self.make(start, ExprKind::Subquery(Box::new(query)))),
+                        Err(error) if direct => return Err(error),
+                        Err(_) => {}
+                    }
+                }
+                let mut list = self.parenthesised(|parser| parser.comma_separated(Self::expr))?;
+                let kind = match (list.len(), list.pop()) {
+                    (1, Some(single)) => ExprKind::Nested(Box::new(single)),
+                    (_, last) => {
+                        list.extend(last);
+                        ExprKind::Row(list)
+                    }
+                };
+                Ok(self.make(start, kind))
+            }
+            _ => self.fail(),
+        }
+    }
+
+    fn primary_word(&mut self, start: usize, token: &Token) -> Parse<Expr<'a>> {
+        if token.kind == TokenKind::Word {
+            let text = self.text(token);
+            let mut buffer = [0_u8; 20];
+            if let Some(lower) = buffer.get_mut(..text.len()) {
+                lower.copy_from_slice(text.as_bytes());
+                lower.make_ascii_lowercase();
+                if let Some(expr) = self.keyword(start, lower)? {
+                    return Ok(expr);
+                }
+            }
+            if !keywords::may_name_function(text) {
+                return self.fail();
+            }
+        }
+        // A type's name and a string: a constant of that type.
+        if !self.symbol_at(1, "(") || token.kind == TokenKind::Word {
+            let typed = self.typed_constant(start, token)?;
+            if let Some(typed) = typed {
+                return Ok(typed);
+            }
+        }
+        let function = self.name_of_function_or_column()?;
+        match function {
+            (name, true) => Ok(self.make(start, ExprKind::Star(Some(name)))),
+            (name, false) if self.is_symbol("(") => self.call(start, name),
+            (name, false) => {
+                let first = self.tokens.iter().find(|token| token.span == name.parts[0].span);
+                if first.is_some_and(|token| !self.is_column_name(token)) {
+                    return self.fail();
+                }
+                Ok(self.make(start, ExprKind::Column(name)))
+            }
+        }
+    }
+
+    /// A dotted name; true when it ends in `.*`.
+    fn name_of_function_or_column(&mut self) -> Parse<(Name<'a>, bool)> {
+        let mut parts = vec![self.any_identifier()?];
+        while self.is_symbol(".") {
+            self.at += 1;
+            if self.symbol("*") {
+                return Ok((Name { parts }, true));
+            }
+            parts.push(self.any_identifier()?);
+        }
+        Ok((Name { parts }, false))
+    }
+
+    fn typed_constant(&mut self, start: usize, token: &Token) -> Parse<Option<Expr<'a>>> {
+        // Cheap first: a string must follow the name, perhaps behind a modifier or more words of the type's name.
+        let text = self.text(token);
+        let wordy = token.kind == TokenKind::Word
+            && [
+                "double",
+                "character",
+                "char",
+                "national",
+                "nchar",
+                "bit",
+                "timestamp",
+                "time",
+                "interval",
+                "varchar",
+                "numeric",
+                "decimal",
+                "dec",
+                "float",
+            ]
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word));
+        let plain = self.peek_at(1).is_some_and(|next| next.is_string())
+            || (self.symbol_at(1, ".") && self.peek_at(3).is_some_and(|next| next.is_string()));
+        if !plain && !wordy {
+            return Ok(None);
+        }
+        let constant = self.attempt(|parser| {
+            let mut target = parser.type_name()?;
+            let Some(string) = parser.peek().copied().filter(Token::is_string) else { return parser.fail() };
+            parser.at += 1;
+            if target.name == "interval" && target.schema.is_none() {
+                target.modified |= parser.interval_fields()?;
+            }
+            let value = string.string_value(parser.sql);
+            let operand = Expr { span: string.span, kind: ExprKind::String(value) };
+            Ok(parser.make(start, ExprKind::Cast { operand: Box::new(operand), target }))
+        });
+        Ok(constant.ok())
+    }
+
+    /// Expressions that begin with a keyword of their own; `None` when the word is an ordinary name here.
+    fn keyword(&mut self, start: usize, lower: &[u8]) -> Parse<Option<Expr<'a>>> {
+        let parenthesis = self.symbol_at(1, "(");
+        let kind = match lower {
+            b"null" => ExprKind::Null,
+            b"true" | b"false" => ExprKind::Boolean,
+            b"default" => ExprKind::Default,
+            b"case" => return self.case(start).map(Some),
+            b"cast" if parenthesis => return self.cast(start).map(Some),
+            b"exists" if parenthesis => {
+                self.at += 1;
+                let query = self.parenthesised(Self::query)?;
+                return Ok(Some(self.make(start, ExprKind::Exists(Box::new(query)))));
+            }
+            b"array" => return self.array(start).map(Some),
+            b"row" if parenthesis => {
+                self.at += 1;
+                let list = self.parenthesised(|parser| {
+                    if parser.is_symbol(")") { Ok(Vec::new()) } else { parser.comma_separated(Self::expr) }
+                })?;
+                return Ok(Some(self.make(start, ExprKind::Row(list))));
+            }
+            b"extract" | b"position" | b"overlay" | b"substring" | b"trim" | b"normalize" | b"treat" if parenthesis => {
+                return self.special_call(start, lower).map(Some);
+            }
+            b"current_date" | b"current_time" | b"current_timestamp" | b"localtime" | b"localtimestamp"
+            | b"current_role" | b"current_user" | b"session_user" | b"user" | b"current_catalog" | b"system_user" => {
+                return self.bare_call(start).map(Some);
+            }
+            b"current_schema" if !parenthesis && !self.symbol_at(1, ".") => return self.bare_call(start).map(Some),
+            b"coalesce" | b"greatest" | b"least" | b"nullif" | b"grouping" if parenthesis => {
+                let fixed = match lower {
+                    b"coalesce" => "coalesce",
+                    b"greatest" => "greatest",
+                    b"least" => "least",
+                    b"nullif" => "nullif",
+                    _ => "grouping",
+                };
+                self.at += 1;
+                let operands = self.parenthesised(|parser| parser.comma_separated(Self::expr))?;
+                return Ok(Some(self.other(start, OtherName::Fixed(fixed), operands)));
+            }
+            _ if lower.starts_with(b"xml")
+                && parenthesis
+                && lower != b"xml"
+                && lower != b"xmlagg"
+                && lower != b"xmlcomment" =>
+            {
+                return self.fail();
+            }
+            _ => return Ok(None),
+        };
+        self.at += 1;
+        Ok(Some(self.make(start, kind)))
+    }
+
+    fn case(&mut self, start: usize) -> Parse<Expr<'a>> {
+        self.at += 1;
+        let mut operands = Vec::new();
+        if !self.is_word("when") {
+            operands.push(self.expr()?);
+        }
+        while self.word("when") {
+            operands.push(self.expr()?);
+            self.expect_word("then")?;
+            operands.push(self.expr()?);
+        }
+        let has_else = self.word("else");
+        if has_else {
+            operands.push(self.expr()?);
+        }
+        self.expect_word("end")?;
+        Ok(self.other(start, OtherName::Case { has_else }, operands))
+    }
+
+    fn cast(&mut self, start: usize) -> Parse<Expr<'a>> {
+        self.at += 1;
+        let (operand, target) = self.parenthesised(|parser| {
+            let operand = parser.expr()?;
+            parser.expect_word("as")?;
+            Ok((operand, parser.type_name()?))
+        })?;
+        Ok(self.make(start, ExprKind::Cast { operand: Box::new(operand), target }))
+    }
+
+    fn array(&mut self, start: usize) -> Parse<Expr<'a>> {
+        self.at += 1;
+        if self.is_symbol("(") {
+            let query = self.parenthesised(Self::query)?;
+            return Ok(self.make(start, ExprKind::ArrayQuery(Box::new(query))));
+        }
+        let elements = self.nested(Self::array_elements)?;
+        Ok(self.make(start, ExprKind::Array(elements)))
+    }
+
+    fn array_elements(&mut self) -> Parse<Vec<Expr<'a>>> {
+        self.expect_symbol("[")?;
+        let mut elements = Vec::new();
+        if !self.is_symbol("]") {
+            elements = self.comma_separated(|parser| {
+                if parser.is_symbol("[") {
+                    let start = parser.start();
+                    let inner = parser.nested(Self::array_elements)?;
+                    Ok(parser.make(start, ExprKind::Array(inner)))
+                } else {
+                    parser.expr()
+                }
+            })?;
+        }
+        self.expect_symbol("]")?;
+        Ok(elements)
+    }
+
+    /// Functions with keywords among their arguments, under the names they really have.
+    fn special_call(&mut self, start: usize, lower: &[u8]) -> Parse<Expr<'a>> {
+        let name_span = self.peek().map_or_else(Span::default, |token| token.span);
+        self.at += 1;
+        let from = self.end();
+        let mut name = match lower {
+            b"extract" => "extract",
+            b"position" => "position",
+            b"overlay" => "overlay",
+            b"substring" => "substring",
+            b"normalize" => "normalize",
+            b"treat" => return self.fail(),
+            _ => "btrim",
+        };
+        let arguments = self.parenthesised(|parser| {
+            let mut arguments = Vec::new();
+            match lower {
+                b"extract" => {
+                    // The field is a word or a string, never a column.
+                    parser.at += 1;
+                    parser.expect_word("from")?;
+                    arguments.push(parser.expr()?);
+                }
+                b"position" => {
+                    arguments.push(parser.expr_above(level::RANGE)?);
+                    parser.expect_word("in")?;
+                    arguments.push(parser.expr_above(level::RANGE)?);
+                }
+                b"trim" => {
+                    if parser.word("leading") {
+                        name = "ltrim";
+                    } else if parser.word("trailing") {
+                        name = "rtrim";
+                    } else {
+                        parser.word("both");
+                    }
+                    if !parser.is_word("from") {
+                        arguments.extend(parser.comma_separated(Self::expr)?);
+                    }
+                    if parser.word("from") {
+                        arguments.extend(parser.comma_separated(Self::expr)?);
+                    }
+                }
+                _ => loop {
+                    if parser.is_symbol(")") {
+                        break;
+                    }
+                    arguments.push(parser.expr()?);
+                    let more = parser.symbol(",")
+                        || ["placing", "from", "for", "similar", "escape"].iter().any(|word| parser.word(word));
+                    if !more {
+                        break;
+                    }
+                },
+            }
+            Ok(arguments)
+        })?;
+        let parts = vec![Ident { name: Cow::Borrowed(name), span: name_span }];
+        let call = Call {
+            name: Name { parts },
+            special: true,
+            star: false,
+            distinct: false,
+            variadic: false,
+            arguments,
+            order_by: Vec::new(),
+            within_group: Vec::new(),
+            filter: None,
+            over: None,
+            parentheses: self.since(from),
+        };
+        Ok(self.make(start, ExprKind::Call(Box::new(call))))
+    }
+
+    /// `current_date` and its kin: calls without parentheses, some with a precision.
+    fn bare_call(&mut self, start: usize) -> Parse<Expr<'a>> {
+        let ident = self.any_identifier()?;
+        let from = self.end();
+        if self.is_symbol("(") {
+            self.skip_parentheses()?;
+        }
+        let call = Call {
+            name: Name { parts: vec![ident] },
+            special: true,
+            star: false,
+            distinct: false,
+            variadic: false,
+            arguments: Vec::new(),
+            order_by: Vec::new(),
+            within_group: Vec::new(),
+            filter: None,
+            over: None,
+            parentheses: self.since(from),
+        };
+        Ok(self.make(start, ExprKind::Call(Box::new(call))))
+    }
+
+    pub(super) fn call(&mut self, start: usize, name: Name<'a>) -> Parse<Expr<'a>> {
+        let from = self.end();
+        self.expect_symbol("(")?;
+        let mut call = Call {
+            name,
+            special: false,
+            star: false,
+            distinct: false,
+            variadic: false,
+            arguments: Vec::new(),
+            order_by: Vec::new(),
+            within_group: Vec::new(),
+            filter: None,
+            over: None,
+            parentheses: Span::default(),
+        };
+        if self.is_symbol("*") && self.symbol_at(1, ")") {
+            self.at += 1;
+            call.star = true;
+        } else if !self.is_symbol(")") {
+            call.distinct = self.word("distinct");
+            if !call.distinct {
+                self.word("all");
+            }
+            loop {
+                call.variadic |= self.word("variadic");
+                let named = self.symbol_at(1, "=>") || self.symbol_at(1, ":=");
+                if named {
+                    self.at += 2;
+                }
+                call.arguments.push(self.expr()?);
+                if !self.symbol(",") {
+                    break;
+                }
+            }
+            if self.words(&["order", "by"]) {
+                call.order_by = self.order_items()?;
+            }
+        }
+        self.expect_symbol(")")?;
+        call.parentheses = self.since(from);
+        if self.words(&["within", "group"]) {
+            call.within_group = self.parenthesised(|parser| {
+                parser.expect_word("order")?;
+                parser.expect_word("by")?;
+                parser.order_items()
+            })?;
+        }
+        if self.is_word("filter") && self.symbol_at(1, "(") {
+            self.at += 1;
+            call.filter = Some(self.parenthesised(|parser| {
+                parser.expect_word("where")?;
+                parser.expr()
+            })?);
+        }
+        if self.word("over") {
+            call.over = Some(if self.is_symbol("(") {
+                self.window()?
+            } else {
+                Window { base: Some(self.identifier()?), ..Window::default() }
+            });
+        }
+        Ok(self.make(start, ExprKind::Call(Box::new(call))))
+    }
+
+    /// A window's definition in its parentheses.
+    pub(super) fn window(&mut self) -> Parse<Window<'a>> {
+        self.parenthesised(|parser| {
+            let mut window = Window::default();
+            let frame = ["partition", "order", "range", "rows", "groups"];
+            if !parser.is_symbol(")") && !parser.any_word(&frame) {
+                window.base = Some(parser.identifier()?);
+            }
+            if parser.words(&["partition", "by"]) {
+                window.partition_by = parser.comma_separated(Self::expr)?;
+            }
+            if parser.words(&["order", "by"]) {
+                window.order_by = parser.order_items()?;
+            }
+            if parser.any_word(&["range", "rows", "groups"]) {
+                parser.at += 1;
+                let between = parser.word("between");
+                parser.frame_bound(&mut window)?;
+                if between {
+                    parser.expect_word("and")?;
+                    parser.frame_bound(&mut window)?;
+                }
+                if parser.word("exclude") && !parser.words(&["current", "row"]) && !parser.words(&["no", "others"]) {
+                    parser.any_identifier()?;
+                }
+            }
+            Ok(window)
+        })
+    }
+
+    fn frame_bound(&mut self, window: &mut Window<'a>) -> Parse<()> {
+        if self.words(&["current", "row"]) {
+            return Ok(());
+        }
+        if !self.word("unbounded") {
+            window.frame.push(self.expr_above(level::AND)?);
+        }
+        if self.word("preceding") || self.word("following") { Ok(()) } else { self.fail() }
+    }
+
+    pub(super) fn order_items(&mut self) -> Parse<Vec<OrderItem<'a>>> {
+        self.comma_separated(|parser| {
+            let start = parser.start();
+            let expr = parser.expr()?;
+            let direction = parser.end();
+            if !parser.word("asc") && !parser.word("desc") && parser.word("using") {
+                if parser.word("operator") {
+                    parser.skip_parentheses()?;
+                } else {
+                    parser.at += 1;
+                }
+            }
+            if parser.word("nulls") && !parser.word("first") {
+                parser.expect_word("last")?;
+            }
+            Ok(OrderItem { span: parser.since(start), expr, direction: parser.since(direction) })
+        })
+    }
+
+    /// Column definitions behind a function's alias: `(a int, b text)`.
+    pub(super) fn column_definitions(&mut self) -> Parse<Vec<Ident<'a>>> {
+        self.parenthesised(|parser| {
+            parser.comma_separated(|parser| {
+                let column = parser.identifier()?;
+                let _: TypeName = parser.type_name()?;
+                if parser.word("collate") {
+                    parser.name()?;
+                }
+                Ok(column)
+            })
+        })
+    }
+}
+
+/// Whether a symbol is an operator rather than punctuation.
+fn is_operator(text: &str) -> bool {
+    !matches!(text, "(" | ")" | "[" | "]" | "," | ";" | "." | ".." | ":" | "::" | ":=" | "=>")
+}
