@@ -1,0 +1,120 @@
+//! The control path: what this node is and how it is doing.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_proto::v1::node_server::Node;
+use atoll_proto::v1::{NodeState, StateRequest};
+use nix::sys::statvfs::statvfs;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response};
+
+use crate::lanes::slots::Slots;
+use crate::meters::Meters;
+use crate::postgres::Status;
+use crate::settings::Settings;
+
+/// How often a watcher hears from the node when nothing changes.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What all workers of an agent share.
+pub struct Shared {
+    pub settings: Settings,
+    /// How PostgreSQL is doing, as its keeper reports.
+    pub status: watch::Receiver<Status>,
+    pub slots: Arc<Slots>,
+    pub meters: Meters,
+    /// Cancelled when the agent stops serving.
+    pub closing: CancellationToken,
+}
+
+impl Shared {
+    /// The node's state at this moment.
+    pub fn state(&self) -> NodeState {
+        let Settings { name, group, zone, capacity, epoch, .. } = self.settings.clone();
+        let status = self.status.borrow().clone();
+        NodeState {
+            name,
+            group,
+            zone,
+            capacity,
+            epoch,
+            role: status.role().into(),
+            state: status.phase.name().into(),
+            reason: status.reason,
+            postgres_host: self.settings.postgres_host.clone(),
+            postgres_port: self.settings.postgres_port.into(),
+            socket_dir: self.settings.run_dir.display().to_string(),
+            data_dir: self.settings.data_dir.display().to_string(),
+            postmaster_pid: status.postmaster_pid,
+            agent_pid: std::process::id(),
+            lag_bytes: 0,
+            lanes: self.slots.used(),
+            lanes_max: self.slots.max(),
+            load: load().unwrap_or(0.0),
+            disk_free_bytes: disk_free_bytes(&self.settings.data_dir).unwrap_or(0),
+        }
+    }
+}
+
+/// One-minute load average divided by cores.
+fn load() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let average: f64 = text.split_whitespace().next()?.parse().ok()?;
+    let cores = u32::try_from(std::thread::available_parallelism().ok()?.get()).ok()?;
+    Some(average / f64::from(cores))
+}
+
+/// Bytes that an ordinary user can still write to the file system of `path`.
+fn disk_free_bytes(path: &Path) -> Option<u64> {
+    let disk = statvfs(path).ok()?;
+    Some(disk.blocks_available() * disk.fragment_size())
+}
+
+/// `atoll.v1.Node`.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+}
+
+impl Service {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+/// A node's states, one after another.
+type States = Pin<Box<dyn Stream<Item = Result<NodeState, tonic::Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Node for Service {
+    async fn state(&self, _: Request<StateRequest>) -> Result<Response<NodeState>, tonic::Status> {
+        Ok(Response::new(self.shared.state()))
+    }
+
+    type WatchStream = States;
+
+    async fn watch(&self, _: Request<StateRequest>) -> Result<Response<States>, tonic::Status> {
+        let shared = Arc::clone(&self.shared);
+        let states = async_stream::stream! {
+            let mut status = shared.status.clone();
+            let mut ticks = interval(TICK);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                // The first tick is at once.
+                tokio::select! {
+                    _ = ticks.tick() => (),
+                    changed = status.changed() => if changed.is_err() { return },
+                    () = shared.closing.cancelled() => return,
+                }
+                yield Ok(shared.state());
+            }
+        };
+        Ok(Response::new(Box::pin(states)))
+    }
+}

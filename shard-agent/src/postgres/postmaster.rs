@@ -1,0 +1,250 @@
+//! One postmaster process: started by this agent, or found running from an earlier one.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::Child;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::PostgresError;
+use super::data_dir::{command, file};
+use crate::settings::Settings;
+
+/// How often a file or a process that cannot be awaited is looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// How often an adopted postmaster is checked for being alive.
+const ADOPTED_POLL: Duration = Duration::from_millis(250);
+/// How long an immediate shutdown may take before the process is killed.
+const IMMEDIATE_STOP_MAX: Duration = Duration::from_secs(5);
+/// How much of PostgreSQL's log an error quotes.
+const LOG_LINES: usize = 12;
+
+/// A running postmaster.
+#[derive(Debug)]
+pub struct Postmaster {
+    pid: u32,
+    origin: Origin,
+}
+
+#[derive(Debug)]
+enum Origin {
+    Child(Child),
+    /// Told from another process that got the same pid later by its start time.
+    Adopted {
+        start_time: u64,
+    },
+}
+
+impl Postmaster {
+    /// The postmaster that already serves this data directory, when there is one.
+    ///
+    /// # Errors
+    /// When one is there on another port or socket and cannot be stopped.
+    pub async fn adopt(settings: &Settings) -> Result<Option<Self>, PostgresError> {
+        let Some(lock) = LockFile::read(&settings.data_dir) else { return Ok(None) };
+        let Some(start_time) = postmaster_start_time(lock.pid, &settings.data_dir) else { return Ok(None) };
+        let mut postmaster = Self { pid: lock.pid, origin: Origin::Adopted { start_time } };
+        // Early in its start the file has no port yet.
+        let elsewhere = lock.port.is_some_and(|port| port != settings.postgres_port)
+            || lock.socket_dir.is_some_and(|folder| Path::new(&folder) != settings.run_dir);
+        if elsewhere {
+            tracing::info!(pid = lock.pid, "stopping a postmaster that serves another port or socket");
+            postmaster.stop(Duration::from_secs(settings.stop_seconds_max)).await?;
+            return Ok(None);
+        }
+        tracing::info!(pid = lock.pid, "adopting the postmaster of an earlier agent");
+        Ok(Some(postmaster))
+    }
+
+    /// Starts PostgreSQL; it may not accept connections yet.
+    ///
+    /// # Errors
+    /// When its log cannot be opened or the program cannot be run.
+    pub fn start(settings: &Settings) -> Result<Self, PostgresError> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&settings.postgres_log)
+            .map_err(|source| file("open", &settings.postgres_log, source))?;
+        let log_too = log.try_clone().map_err(|source| file("open", &settings.postgres_log, source))?;
+        let program = settings.postgres_bindir.join("postgres");
+        // A process group of its own: Ctrl-C in the agent's terminal is the agent's to handle.
+        let child = command(&program)
+            .arg("-D")
+            .arg(&settings.data_dir)
+            .stdin(Stdio::null())
+            .stdout(log_too)
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .map_err(|source| PostgresError::Spawn { program, source })?;
+        let pid = child.id().unwrap_or_default();
+        Ok(Self { pid, origin: Origin::Child(child) })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Completes when the process has ended, saying how. Can be dropped and called again.
+    pub async fn ended(&mut self) -> String {
+        match &mut self.origin {
+            Origin::Child(child) => match child.wait().await {
+                Ok(status) => status.to_string(),
+                Err(error) => error.to_string(),
+            },
+            Origin::Adopted { start_time } => {
+                while process_start_time(self.pid) == Some(*start_time) {
+                    sleep(ADOPTED_POLL).await;
+                }
+                "adopted process ended".into()
+            }
+        }
+    }
+
+    /// Completes once it accepts connections, as far as its lock file says.
+    ///
+    /// # Errors
+    /// When it ends, or is not ready in time; with the end of its log.
+    pub async fn ready(&mut self, settings: &Settings) -> Result<(), PostgresError> {
+        let deadline = Instant::now() + Duration::from_secs(settings.start_seconds_max);
+        loop {
+            if LockFile::read(&settings.data_dir).is_some_and(|lock| lock.pid == self.pid && lock.ready) {
+                return Ok(());
+            }
+            if let Ok(status) = timeout(POLL, self.ended()).await {
+                return Err(PostgresError::EndedAtStart { status, log: log_end(&settings.postgres_log) });
+            }
+            if Instant::now() > deadline {
+                let log = log_end(&settings.postgres_log);
+                return Err(PostgresError::StartTimeout { seconds: settings.start_seconds_max, log });
+            }
+        }
+    }
+
+    /// Fast shutdown; after `fast_max` immediate shutdown; after some more seconds SIGKILL.
+    ///
+    /// # Errors
+    /// When even that does not end it.
+    pub async fn stop(&mut self, fast_max: Duration) -> Result<(), PostgresError> {
+        for (signal, wait_max) in
+            [(Signal::SIGINT, fast_max), (Signal::SIGQUIT, IMMEDIATE_STOP_MAX), (Signal::SIGKILL, IMMEDIATE_STOP_MAX)]
+        {
+            if signal != Signal::SIGINT {
+                tracing::warn!(pid = self.pid, %signal, "PostgreSQL does not stop");
+            }
+            self.signal(signal);
+            if timeout(wait_max, self.ended()).await.is_ok() {
+                return Ok(());
+            }
+        }
+        Err(PostgresError::WontStop { pid: self.pid })
+    }
+
+    fn signal(&self, signal: Signal) {
+        let alive = match &self.origin {
+            // Not reaped yet, so the pid is still its own.
+            Origin::Child(child) => child.id().is_some(),
+            Origin::Adopted { start_time } => process_start_time(self.pid) == Some(*start_time),
+        };
+        if let (true, Ok(pid)) = (alive, i32::try_from(self.pid)) {
+            // It may end between the check and the call; then there is nothing to signal.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+/// What `postmaster.pid` says (PostgreSQL's miscadmin.h, LOCK_FILE_LINE_*).
+#[derive(Debug, PartialEq, Eq)]
+struct LockFile {
+    pid: u32,
+    port: Option<u16>,
+    socket_dir: Option<String>,
+    ready: bool,
+}
+
+impl LockFile {
+    fn read(data_dir: &Path) -> Option<Self> {
+        Self::parse(&fs::read_to_string(data_dir.join("postmaster.pid")).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let line = |number: usize| lines.get(number - 1).copied().filter(|line| !line.is_empty());
+        Some(Self {
+            pid: line(1)?.parse().ok().filter(|pid| *pid > 1)?,
+            port: line(4).and_then(|port| port.parse().ok()),
+            socket_dir: line(5).map(str::to_owned),
+            ready: matches!(line(8), Some("ready" | "standby")),
+        })
+    }
+}
+
+/// When process `pid` started, provided it is a postmaster on `data_dir`.
+fn postmaster_start_time(pid: u32, data_dir: &Path) -> Option<u64> {
+    let start_time = process_start_time(pid)?;
+    let same = |a: &Path, b: &Path| a == b || fs::canonicalize(b).is_ok_and(|b| a == b);
+    let cwd = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    // Its backends stand in the same folder, but are not what the lock file names.
+    (same(&cwd, data_dir) && name.trim() == "postgres").then_some(start_time)
+}
+
+/// Start time of process `pid` in clock ticks since boot (proc(5), field 22 of stat); None when there is no such
+/// process, or only its zombie.
+fn process_start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, so fields are counted from its end.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// The last lines of a log file.
+fn log_end(path: &Path) -> String {
+    const TAIL_BYTES: u64 = 16 << 10;
+    let read = || -> io::Result<String> {
+        let mut log = fs::File::open(path)?;
+        let len = log.metadata()?.len();
+        log.seek(SeekFrom::Start(len.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        log.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    match read() {
+        Ok(text) => {
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        }
+        Err(error) => format!("(cannot read {}: {error})", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_file_is_read_at_every_stage() {
+        let early = LockFile::parse("123\n/data\n1700000000\n5432\n").unwrap();
+        assert_eq!(early, LockFile { pid: 123, port: Some(5432), socket_dir: None, ready: false });
+        let whole = LockFile::parse("123\n/data\n1700000000\n5432\n/run/x\n127.0.0.1\n  1 2\nready   \n").unwrap();
+        assert_eq!(whole, LockFile { pid: 123, port: Some(5432), socket_dir: Some("/run/x".into()), ready: true });
+        assert_eq!(LockFile::parse("-5\n"), None);
+        assert_eq!(LockFile::parse(""), None);
+    }
+
+    #[test]
+    fn another_process_is_not_taken_for_a_postmaster() {
+        assert!(process_start_time(std::process::id()).is_some());
+        assert_eq!(postmaster_start_time(std::process::id(), Path::new("/")), None);
+        assert_eq!(process_start_time(u32::MAX), None);
+    }
+}

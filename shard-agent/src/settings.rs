@@ -1,0 +1,249 @@
+//! `agent.toml`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set for an agent; docs/configuration.md describes each key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Settings {
+    /// The node's name, as the directory knows it.
+    pub name: String,
+    /// The group whose data this node holds.
+    pub group: String,
+    pub zone: String,
+    /// Relative to other nodes; how much of a long query this one takes.
+    pub capacity: f64,
+    /// The group's epoch under which this node serves; lanes opened for another one are refused.
+    pub epoch: u64,
+    /// File that holds the cluster token. Read before root is given up.
+    pub token_file: PathBuf,
+    /// host:port for gRPC.
+    pub listen: String,
+    /// Folder for `agent.sock` and PostgreSQL's socket; made with mode 0700 when missing.
+    pub run_dir: PathBuf,
+    /// PostgreSQL's data; made by initdb when missing or empty.
+    pub data_dir: PathBuf,
+    /// Folder of `postgres` and `initdb`.
+    pub postgres_bindir: PathBuf,
+    /// Address on which PostgreSQL itself listens.
+    pub postgres_host: String,
+    pub postgres_port: u16,
+    /// How PostgreSQL authenticates over loopback TCP.
+    pub postgres_auth: PostgresAuth,
+    /// File that takes PostgreSQL's log.
+    pub postgres_log: PathBuf,
+    /// Locale for initdb.
+    pub locale: String,
+    /// OS user to become when started as root; empty to stay.
+    pub run_as: String,
+    /// Cap on backends for lanes.
+    pub lanes_max: u32,
+    /// Threads that serve lanes; 0 for one per core.
+    pub workers: u32,
+    /// How long PostgreSQL may take to accept connections, in seconds.
+    pub start_seconds_max: u64,
+    /// How long PostgreSQL may take for a fast shutdown before it is stopped at once, in seconds.
+    pub stop_seconds_max: u64,
+    /// host:port for Prometheus metrics; empty for none.
+    pub metrics_listen: String,
+    /// Passed to PostgreSQL.
+    pub postgres_settings: BTreeMap<String, String>,
+}
+
+/// `trust` or `scram`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PostgresAuth {
+    Trust,
+    Scram,
+}
+
+impl PostgresAuth {
+    /// The method's name in pg_hba.conf.
+    pub fn hba_method(self) -> &'static str {
+        match self {
+            Self::Trust => "trust",
+            Self::Scram => "scram-sha-256",
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            group: String::new(),
+            zone: "local".into(),
+            capacity: 1.0,
+            epoch: 1,
+            token_file: PathBuf::new(),
+            listen: "127.0.0.1:6440".into(),
+            run_dir: PathBuf::new(),
+            data_dir: PathBuf::new(),
+            postgres_bindir: "/usr/lib/postgresql/15/bin".into(),
+            postgres_host: "127.0.0.1".into(),
+            postgres_port: 5432,
+            postgres_auth: PostgresAuth::Scram,
+            postgres_log: PathBuf::new(),
+            locale: "C.UTF-8".into(),
+            run_as: String::new(),
+            lanes_max: 80,
+            workers: 0,
+            start_seconds_max: 60,
+            stop_seconds_max: 30,
+            metrics_listen: String::new(),
+            postgres_settings: BTreeMap::from([("shared_buffers".into(), "128MB".into())]),
+        }
+    }
+}
+
+/// What is wrong with settings that are well-formed.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSettings {
+    #[error("{key} must be set")]
+    Missing { key: &'static str },
+    #[error("{key} must be an absolute path, not \"{path}\"", path = path.display())]
+    Relative { key: &'static str, path: PathBuf },
+    #[error("run_dir: the socket path \"{path}\" is longer than the {max} bytes a Unix socket allows", path = path.display())]
+    SocketPath { path: PathBuf, max: usize },
+    #[error("listen: \"{listen}\" is not an address like 127.0.0.1:6440")]
+    Listen { listen: String },
+    #[error("lanes_max must be between 1 and 10000")]
+    LanesMax,
+    #[error("capacity must be above 0")]
+    Capacity,
+    #[error("postgres_settings.{name} cannot be set: the agent sets it")]
+    ReservedSetting { name: String },
+    #[error("postgres_settings.{name} is not a setting's name, or its value spans lines")]
+    MalformedSetting { name: String },
+}
+
+/// Longest path of a Unix socket on Linux, in bytes (`sun_path` less its terminator).
+const SOCKET_PATH_LEN_MAX: usize = 107;
+
+/// PostgreSQL settings that decide how the agent reaches it.
+const RESERVED_SETTINGS: [&str; 7] = [
+    "config_file",
+    "data_directory",
+    "hba_file",
+    "listen_addresses",
+    "port",
+    "unix_socket_directories",
+    "logging_collector",
+];
+
+impl Settings {
+    /// # Errors
+    /// The first thing that is wrong, naming its key.
+    pub fn validate(&self) -> Result<(), InvalidSettings> {
+        for (key, text) in [("name", &self.name), ("group", &self.group)] {
+            if text.is_empty() {
+                return Err(InvalidSettings::Missing { key });
+            }
+        }
+        for (key, path) in [
+            ("token_file", &self.token_file),
+            ("run_dir", &self.run_dir),
+            ("data_dir", &self.data_dir),
+            ("postgres_bindir", &self.postgres_bindir),
+            ("postgres_log", &self.postgres_log),
+        ] {
+            if path.as_os_str().is_empty() {
+                return Err(InvalidSettings::Missing { key });
+            }
+            if path.is_relative() {
+                return Err(InvalidSettings::Relative { key, path: path.clone() });
+            }
+        }
+        for path in [self.agent_socket(), self.postgres_socket()] {
+            if path.as_os_str().len() > SOCKET_PATH_LEN_MAX {
+                return Err(InvalidSettings::SocketPath { path, max: SOCKET_PATH_LEN_MAX });
+            }
+        }
+        self.listen_address()?;
+        if !(1..=10_000).contains(&self.lanes_max) {
+            return Err(InvalidSettings::LanesMax);
+        }
+        if self.capacity.is_nan() || self.capacity <= 0.0 {
+            return Err(InvalidSettings::Capacity);
+        }
+        for (name, value) in &self.postgres_settings {
+            if RESERVED_SETTINGS.contains(&name.to_lowercase().as_str()) {
+                return Err(InvalidSettings::ReservedSetting { name: name.clone() });
+            }
+            let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
+            if name.is_empty() || !letters || value.contains(['\n', '\r', '\0']) {
+                return Err(InvalidSettings::MalformedSetting { name: name.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// When `listen` is not host:port with a numeric host.
+    pub fn listen_address(&self) -> Result<SocketAddr, InvalidSettings> {
+        self.listen.parse().map_err(|_| InvalidSettings::Listen { listen: self.listen.clone() })
+    }
+
+    /// Where gRPC is served to this host.
+    pub fn agent_socket(&self) -> PathBuf {
+        self.run_dir.join("agent.sock")
+    }
+
+    /// PostgreSQL's private socket.
+    pub fn postgres_socket(&self) -> PathBuf {
+        self.run_dir.join(format!(".s.PGSQL.{}", self.postgres_port))
+    }
+
+    /// `max_connections`: lanes, and room for superusers, replicas and the agent itself.
+    pub fn connections_max(&self) -> u32 {
+        self.lanes_max + 20
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_sample_file_is_valid() {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/agent.toml");
+        let settings = atoll_settings::load(&Settings::default(), Some(&sample), "ATOLL_", [], &[]).unwrap();
+        settings.validate().unwrap();
+        assert_eq!(settings.postgres_settings["shared_buffers"], "128MB");
+    }
+
+    #[test]
+    fn every_key_is_in_the_sample_file() {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/agent.toml");
+        let text = std::fs::read_to_string(sample).unwrap();
+        let printed = atoll_settings::print(&Settings::default()).unwrap();
+        for key in printed.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
+            let there = text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} =")));
+            assert!(there, "{key} is not in deploy/agent.toml");
+        }
+    }
+
+    #[test]
+    fn what_the_agent_needs_cannot_be_overridden() {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/agent.toml");
+        let valid = atoll_settings::load(&Settings::default(), Some(&sample), "ATOLL_", [], &[]).unwrap();
+        let with = |name: &str, value: &str| {
+            let mut settings = valid.clone();
+            settings.postgres_settings.insert(name.into(), value.into());
+            settings.validate()
+        };
+        assert!(with("work_mem", "8MB").is_ok());
+        assert!(matches!(with("port", "1"), Err(InvalidSettings::ReservedSetting { .. })));
+        assert!(matches!(with("work_mem", "1\nport = 2"), Err(InvalidSettings::MalformedSetting { .. })));
+        let long = Settings { run_dir: format!("/{}", "x".repeat(100)).into(), ..valid.clone() };
+        assert!(matches!(long.validate(), Err(InvalidSettings::SocketPath { .. })));
+        let relative = Settings { data_dir: "data".into(), ..valid };
+        assert!(matches!(relative.validate(), Err(InvalidSettings::Relative { .. })));
+    }
+}
