@@ -176,3 +176,6 @@ impl RowEncoder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,3 +180,6 @@ pub fn field_format(field: &Field) -> Option<ColumnFormat> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
