@@ -20,7 +20,7 @@ use atoll_proto::v1::node_server::NodeServer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{interval, sleep, timeout};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
@@ -40,6 +40,8 @@ const STREAMS_MAX: u32 = 20_000;
 const BACKLOG: usize = 128;
 /// A peer that does not answer a ping for this long is gone.
 const KEEPALIVE: Duration = Duration::from_secs(5);
+/// How often ending threads are looked at.
+const JOIN_POLL: Duration = Duration::from_millis(10);
 /// Pause after a failed accept: out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -105,11 +107,15 @@ impl Workers {
         }
     }
 
-    /// Waits for the threads, at most `wait_max` in all.
+    /// Waits for the threads, at most `wait_max` in all; then they are left to the end of the process.
     pub async fn join(self, wait_max: Duration) {
-        let threads: Vec<_> = self.0.into_iter().map(|worker| worker.thread).collect();
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
-        let _ = tokio::time::timeout(wait_max, joined).await;
+        let finished = async {
+            let mut poll = interval(JOIN_POLL);
+            while !self.0.iter().all(|worker| worker.thread.is_finished()) {
+                poll.tick().await;
+            }
+        };
+        let _ = timeout(wait_max, finished).await;
     }
 }
 

@@ -121,8 +121,8 @@ async fn cancel_interrupts_lanes_only() {
     let request = CancelRequest { backend_pid: lane.opened.backend_pid };
     agent.client().cancel(request).await.unwrap();
     let frames = lane.exchange().await;
-    assert_eq!(tags(&frames), "TDCEZ");
-    assert_eq!(error_of(&frames[3].raw).0, "57014");
+    assert_eq!(tags(&frames), "TDCTEZ");
+    assert_eq!(error_of(&frames[4].raw).0, "57014");
     assert_eq!(lane.ask("SELECT 'usable'").await, "usable");
 
     let foreign = CancelRequest { backend_pid: std::process::id() };

@@ -73,7 +73,7 @@ async fn a_start_that_fails_says_why() {
     let second = Command::new(env!("CARGO_BIN_EXE_atoll-agent"))
         .arg("--config")
         .arg(agent.dir.path().join("agent.toml"))
-        .args(["--listen", "127.0.0.1:0"])
+        .args(["--listen", "127.0.0.1:0", "--metrics-listen", ""])
         .output()
         .unwrap();
     assert_eq!(second.status.code(), Some(1));

@@ -258,8 +258,11 @@ async fn close(mut backend: Backend, busy: bool, socket: PathBuf, slot: Slot) {
         tracing::debug!(%error, pid = backend.pid, "cannot cancel");
     }
     let mut packet = BytesMut::new();
+    if busy {
+        // It may be waiting for the data of a COPY; at any other time this is ignored.
+        frontend::copy_fail("the client left", &mut packet);
+    }
     frontend::terminate(&mut packet);
-    // In the middle of a COPY it may not read on; the end of the stream tells it as well.
     let farewell = async {
         let _ = backend.write.write_all(&packet).await;
         let _ = backend.write.shutdown().await;
