@@ -67,5 +67,6 @@ pub async fn stop_orphans(dir: &Path, cluster: &Cluster) -> anyhow::Result<bool>
     if let Some(process) = coordinators.iter().chain(&agents).find(|process| process.is_alive()) {
         bail!("process {} cannot be stopped; it belongs to another user", process.pid);
     }
+    supervise::forget(dir);
     Ok(found)
 }

@@ -58,11 +58,11 @@ impl Owner {
     }
 
     /// # Errors
-    /// Names the first folder on the way to `dir` (`dir` itself excluded) that the owner cannot enter.
+    /// Names the first existing folder on the way to `dir` (`dir` itself excluded) that the owner cannot enter.
     pub fn check_can_reach(&self, dir: &Path) -> anyhow::Result<()> {
         let mut parents: Vec<_> = dir.ancestors().skip(1).collect();
         parents.reverse();
-        for parent in parents {
+        for parent in parents.into_iter().filter(|parent| parent.exists()) {
             let metadata = parent.metadata().with_context(|| format!("folder {}", parent.display()))?;
             if !self.can_enter(&metadata) {
                 bail!(

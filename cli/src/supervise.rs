@@ -106,6 +106,11 @@ fn journal_file(dir: &Path) -> PathBuf {
     dir.join("supervisor.json")
 }
 
+/// Removes the journal of a supervisor whose processes are gone.
+pub fn forget(dir: &Path) {
+    let _ = std::fs::remove_file(journal_file(dir));
+}
+
 pub fn pid_file(dir: &Path) -> PathBuf {
     dir.join("supervisor.pid")
 }
@@ -233,7 +238,7 @@ async fn supervise(dir: &Path) -> anyhow::Result<()> {
     stage_sender.send_replace(Stage::StopAgents);
     agent_tasks.join_all().await;
     tracing::info!("stopped");
-    let _ = std::fs::remove_file(journal_file(dir));
+    forget(dir);
     Ok(())
 }
 

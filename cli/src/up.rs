@@ -158,7 +158,6 @@ pub async fn start(settings: &Settings, options: &Options) -> anyhow::Result<Sta
     }
     let dir = settings.dir.as_path();
     let owner = Owner::of_cluster()?;
-    host::make_parents(dir)?;
     owner.check_can_reach(dir)?;
     let known = layout::cluster_file(dir).exists();
     if !known {
@@ -186,6 +185,7 @@ pub async fn start(settings: &Settings, options: &Options) -> anyhow::Result<Sta
     cluster.check_socket_paths(dir)?;
     let password = options.password_file.as_deref().map(read_password).transpose()?;
 
+    host::make_parents(dir)?;
     owner.make_dir(dir, 0o755)?;
     let _lock = lock(dir, &owner)?;
     if supervise::running(dir).is_some() {
@@ -200,6 +200,7 @@ pub async fn start(settings: &Settings, options: &Options) -> anyhow::Result<Sta
         cluster.adopt(&wanted)?;
         down::stop_orphans(dir, &cluster).await?;
     }
+    supervise::forget(dir);
     check_ports(&cluster)?;
     write_files(dir, &cluster, &owner)?;
 
@@ -454,7 +455,6 @@ impl Start<'_> {
         if let Some(status) = self.supervisor.try_wait()? {
             bail!("the supervisor ended: {status}{}", self.lines(&supervise::log_file(self.dir)));
         }
-        // A journal of a supervisor before ours was removed with its processes.
         for entry in Journal::load(self.dir).processes {
             if entry.exits > 0 {
                 let lines = self.lines(&entry.log(self.dir));
