@@ -16,6 +16,12 @@ pub struct Catalog {
     pub relations: HashMap<TableName, Relation>,
     /// Functions, procedures and aggregates that users created, by schema and name; overloads together.
     pub functions: HashMap<TableName, Vec<Function>>,
+    /// The table of each index that users made, constraints' indexes included.
+    #[serde(default)]
+    pub indexes: HashMap<TableName, TableName>,
+    /// The table of each extended statistics object.
+    #[serde(default)]
+    pub statistics: HashMap<TableName, TableName>,
     /// Every schema that users can see, system schemas aside.
     pub schemas: HashSet<String>,
     /// The names of pg_catalog's relations, so that unqualified `pg_class` is recognised.
@@ -86,6 +92,9 @@ pub struct Function {
     pub kind: FunctionKind,
     /// Whether its body names distributed tables, or builds SQL: such a function must never see a slice only.
     pub reads_tables: bool,
+    /// User relations in its signature (as row types) or its parsed body: PostgreSQL refuses to create it where they are not.
+    #[serde(default)]
+    pub depends_on: Vec<TableName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

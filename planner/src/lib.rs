@@ -4,12 +4,21 @@
 //! rest; names are resolved against [`Facts`]; the distribution keys' values are collected; the statement is pinned to a site or
 //! to one shard, or cut into fragments and a merge query.
 
+mod analysis;
 pub mod catalog;
+mod ddl;
 pub mod directory;
+mod distribute_call;
+mod maintenance;
+mod names;
 mod parser;
 pub mod plan;
 pub mod scan;
 mod syntax;
+
+pub use ddl::plan_ddl;
+pub use distribute_call::plan_distribute;
+pub use maintenance::plan_maintenance;
 
 use catalog::Catalog;
 use directory::Database;

@@ -412,32 +412,125 @@ pub enum DiscardKind {
     Temp,
 }
 
-/// DDL, by what it reaches.
+/// DDL as steps, in the order in which they run. All belong to one transaction unless `mode` says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ddl {
-    /// The command tag's words, for errors and tags (`CREATE TABLE`).
-    pub command: String,
-    /// Whether the catalog database runs the text (everything but temporary objects).
-    pub catalog: bool,
-    pub reach: DdlReach,
-    /// Runs outside a transaction block (CREATE INDEX CONCURRENTLY, CREATE DATABASE, ...).
-    pub outside_transaction: bool,
+    /// The command's words, for errors (`CREATE TABLE`); the client's tag is the catalog database's.
+    pub command: &'static str,
+    pub steps: Vec<DdlStep>,
+    pub mode: DdlMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum DdlMode {
+    /// Inside the client's transaction, or one of its own.
+    Transaction,
+    /// Like it, but PostgreSQL refuses it outside a transaction block (LOCK TABLE).
+    BlockOnly,
+    /// Each step commits on its own; refused inside a transaction block (CREATE INDEX CONCURRENTLY, CREATE DATABASE).
+    Autonomous,
+}
+
+/// One step of a DDL statement: what runs where.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum DdlStep {
+    /// In the catalog database: the client's own text, where it can be.
+    Catalog(String),
+    /// In home's data database: unsharded tables, sequences.
+    Home(String),
+    /// In every group's data database: functions, types, schemas, extensions, reference tables.
+    EveryGroup(String),
+    /// In every group's data database but home's: roles (the catalog database is on home's instance), reference tables' parts.
+    OtherGroups(String),
+    /// Once per shard of a co-location group, under the shard's search_path.
+    Shards {
+        colocation: ColocationId,
+        statement: Template,
+    },
+    /// Once per existing slice of a user schema, in every co-location group.
+    SchemaSlices {
+        schema: String,
+        statement: Template,
+    },
+    /// One statement per group that names what of the list is there.
+    Names(DdlNames),
+    /// A view's own definition, after the catalog database took it: where it runs follows from what it reads.
+    View(NewView),
+    /// Creates at home the table that the catalog database has just created, from its definition there (the text names relations that are
+    /// not at home: LIKE a distributed table). The name as the client wrote it.
+    TableFromCatalog {
+        name: String,
+    },
+    /// Creates the slices of a user schema in a co-location group's shards, where they do not exist yet.
+    EnsureSlices {
+        schema: String,
+        colocation: ColocationId,
+    },
+    /// Drops every slice of these user schemas.
+    DropSlices {
+        schemas: Vec<String>,
+    },
+    /// Renames every slice of a user schema.
+    RenameSlices {
+        from: String,
+        to: String,
+    },
+    /// Restarts at home the sequences that distributed tables' columns own.
+    RestartSequences(Vec<TableName>),
+    /// Tables, key columns or owned sequences may be gone or named anew: what the directory, home and the shards know of them is
+    /// brought in line with the catalog database. Stands before the catalog's step, so that it sees both states.
+    Reconcile,
+    /// Constraints or key columns may be new: what distributed and reference tables cannot have is refused.
+    Check,
+    CreateDatabase(NewDatabase),
+    DropDatabase {
+        name: String,
+        if_exists: bool,
+        force: bool,
+    },
+}
+
+/// `{head}{names, separated by commas}{tail}`
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DdlNames {
+    pub head: String,
+    pub names: Vec<DdlName>,
+    pub tail: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub enum DdlReach {
-    /// Home's data database only: unsharded tables, their indexes, views over them, sequences.
+pub struct DdlName {
+    /// `ONLY ` or nothing.
+    pub before: &'static str,
+    pub name: TableName,
+    pub whereabouts: Whereabouts,
+}
+
+/// Where a relation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Whereabouts {
+    /// Home's data database.
     Home,
-    /// Every group's data database: functions, types, domains, schemas, extensions, reference tables.
+    /// Every group's data database.
     EveryGroup,
-    /// Every shard of the co-location group: distributed tables, their indexes, triggers, policies, comments.
-    /// The template is run once per shard.
-    Shards { colocation: ColocationId, statement: Template },
-    /// Home's unsharded part, reference part and shards: a statement over several tables (`DROP TABLE a, b`, `TRUNCATE a, b`,
-    /// `GRANT ... ON ALL TABLES`), already taken apart into one statement per reach.
-    Parts(Vec<(DdlReach, String)>),
-    /// Once per instance: roles, databases, tablespaces.
-    Instances,
+    /// A slice in every shard of this co-location group.
+    Shards(ColocationId),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NewView {
+    /// Its name as the client wrote it.
+    pub name: String,
+    /// The statement for a shard: qualified names of distributed relations are spliced.
+    pub statement: Template,
+    pub materialized: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NewDatabase {
+    pub name: String,
+    /// What follows the name, options as the client wrote them; TEMPLATE other than template0 and template1 is refused before.
+    pub options: String,
 }
 
 /// Calls that change how a table is spread; arguments are SQL expressions, evaluated at home.
@@ -457,9 +550,12 @@ pub enum DistributeFunction {
     UndistributeTable,
 }
 
+/// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT: the same steps as DDL, without effect on what exists.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Maintenance {
-    pub command: String,
-    /// Each reach with its text; `Shards` templates carry their own.
-    pub parts: Vec<(DdlReach, String)>,
+    /// The command's words, which are also its tag.
+    pub command: &'static str,
+    pub steps: Vec<DdlStep>,
+    /// [`DdlMode::Autonomous`] for what PostgreSQL refuses in a transaction block.
+    pub mode: DdlMode,
 }

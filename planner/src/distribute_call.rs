@@ -1,0 +1,63 @@
+//! `SELECT create_distributed_table(...)` and its kin: calls that the coordinator answers itself.
+
+use crate::ddl::Words;
+use crate::plan::{Distribute, DistributeFunction, Plan};
+
+/// The plan of a SELECT of nothing but one such call; `None` for every other statement.
+pub fn plan_distribute(sql: &str) -> Option<Plan> {
+    let mut words = Words::new(sql);
+    if !words.accept("select") {
+        return None;
+    }
+    let name = words.name()?;
+    if name.schema.as_deref().is_some_and(|schema| !matches!(schema, "atoll" | "public" | "pg_catalog")) {
+        return None;
+    }
+    let function = match name.name.as_str() {
+        "create_distributed_table" => DistributeFunction::CreateDistributedTable,
+        "create_reference_table" => DistributeFunction::CreateReferenceTable,
+        "undistribute_table" => DistributeFunction::UndistributeTable,
+        _ => return None,
+    };
+    if !words.accept_symbol("(") {
+        return None;
+    }
+    let mut arguments = Vec::new();
+    while !words.accept_symbol(")") {
+        arguments.push(argument(&mut words)?);
+        if !words.accept_symbol(",") && !words.is_symbol(")") {
+            return None;
+        }
+    }
+    words.accept("as");
+    let column = match words.peek() {
+        None => name.name,
+        Some(token) => {
+            words.next();
+            token.identifier(sql)?.into_owned()
+        }
+    };
+    words.peek().is_none().then_some(Plan::Distribute(Distribute { function, arguments, column }))
+}
+
+/// `expression` or `name => expression`, up to its comma or the closing parenthesis.
+fn argument(words: &mut Words<'_>) -> Option<(Option<String>, String)> {
+    let sql = words.sql;
+    let start = words.position();
+    let named = words.name().filter(|_| words.accept_symbol("=>") || words.accept_symbol(":="));
+    if named.is_none() {
+        words.seek(start);
+    }
+    let from = words.offset();
+    let mut end = from;
+    while let Some(token) = words.peek() {
+        if token.is_symbol(sql, ",") || token.is_symbol(sql, ")") {
+            break;
+        }
+        if !words.skip_parentheses() {
+            words.next();
+        }
+        end = words.tokens()[words.position() - 1].span.end;
+    }
+    (end > from).then(|| (named.map(|name| name.name), sql[from..end].to_owned()))
+}
