@@ -43,8 +43,8 @@ pub struct Settings {
     pub lanes_max: u32,
     /// Threads that serve lanes; 0 for one per core.
     pub workers: u32,
-    /// How long PostgreSQL may take to accept connections, in seconds.
-    pub start_seconds_max: u64,
+    /// After how long a start is reported as slow, with the end of PostgreSQL's log, in seconds; it is not given up.
+    pub start_seconds_slow: u64,
     /// How long PostgreSQL may take for a fast shutdown before it is stopped at once, in seconds.
     pub stop_seconds_max: u64,
     /// host:port for Prometheus metrics; empty for none.
@@ -92,7 +92,7 @@ impl Default for Settings {
             run_as: String::new(),
             lanes_max: 80,
             workers: 0,
-            start_seconds_max: 60,
+            start_seconds_slow: 60,
             stop_seconds_max: 30,
             metrics_listen: String::new(),
             postgres_settings: BTreeMap::from([("shared_buffers".into(), "128MB".into())]),

@@ -6,8 +6,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
 use atoll_proto::v1::{ColumnFormat, Fragment, Parameter};
-use atoll_wire::backend::decode;
+use atoll_wire::backend::{decode, tag};
+use atoll_wire::frontend;
 use atoll_wire::rows::IpcReader;
+use bytes::BytesMut;
 use common::{Agent, Lane, error_of, tags};
 
 fn fragment(sql: &str) -> Fragment {
@@ -156,6 +158,29 @@ async fn prepared_fragments_survive_changes() {
     }
     let prepared: u32 = lane.ask("SELECT count(*) FROM pg_prepared_statements").await.parse().unwrap();
     assert!(prepared <= 65, "{prepared} prepared statements");
+}
+
+#[tokio::test]
+async fn a_fragment_after_a_copy_whose_sync_came_early() {
+    let agent = Agent::start(10).await;
+    let mut lane = Lane::new(&agent).await;
+    lane.query("CREATE TABLE c (a int)").await;
+    // As libpq does it: Sync together with Execute, ignored in the middle of the COPY, and once more after it.
+    let mut packet = BytesMut::new();
+    frontend::parse("", "COPY c FROM STDIN", &[], &mut packet);
+    frontend::bind("", "", &[], [], &[], &mut packet);
+    frontend::execute("", 0, &mut packet);
+    frontend::sync(&mut packet);
+    lane.send(packet).await;
+    while lane.frame().await.unwrap().tag != tag::COPY_IN_RESPONSE {}
+    let mut packet = BytesMut::new();
+    frontend::copy_data(b"1\n2\n", &mut packet);
+    frontend::copy_done(&mut packet);
+    frontend::sync(&mut packet);
+    lane.send(packet).await;
+    assert_eq!(tags(&lane.exchange().await), "CZ");
+    let (_, done) = lane.fragment(fragment("SELECT a FROM c")).await;
+    assert_eq!(done.rows, 2);
 }
 
 #[tokio::test]

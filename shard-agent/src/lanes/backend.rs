@@ -107,11 +107,7 @@ impl Backend {
             let (tag, len) = backend.frame().await?;
             let body = &backend.inbox[5..len];
             match tag {
-                tag::AUTHENTICATION => {
-                    if decode::authentication(body)?.0 != 0 {
-                        return Err(LoginError::Password);
-                    }
-                }
+                tag::AUTHENTICATION if decode::authentication(body)?.0 != 0 => return Err(LoginError::Password),
                 tag::PARAMETER_STATUS => {
                     let (name, value) = decode::parameter_status(body)?;
                     let pair = (name.to_owned(), value.to_owned());

@@ -186,10 +186,8 @@ impl Run {
                 let frame = Bytes::copy_from_slice(&lane.backend().inbox[..len]);
                 attempt.error.get_or_insert(frame);
             }
-            tag::NOTICE_RESPONSE => {
-                if attempt.notices.len() + len <= NOTICE_BYTES_MAX {
-                    attempt.notices.extend_from_slice(&lane.backend().inbox[..len]);
-                }
+            tag::NOTICE_RESPONSE if attempt.notices.len() + len <= NOTICE_BYTES_MAX => {
+                attempt.notices.extend_from_slice(&lane.backend().inbox[..len]);
             }
             tag::COPY_IN_RESPONSE => {
                 let mut packet = BytesMut::new();

@@ -40,8 +40,11 @@ pub struct Lane {
     socket: PathBuf,
     /// What is still to be written.
     outbox: Bytes,
-    /// Messages written that PostgreSQL answers with a ReadyForQuery, less those it has answered.
+    /// Messages written that PostgreSQL answers with a ReadyForQuery, less those it has answered. May stay too high: a
+    /// Sync in the middle of a COPY is not answered.
     due: usize,
+    /// The last frame that came was a ReadyForQuery, and nothing was written since.
+    settled: bool,
     /// As of the last ReadyForQuery: `I`, `T` or `E`.
     pub(super) status: u8,
     /// The connection has ended, or cannot be used any more.
@@ -70,6 +73,7 @@ impl Lane {
             socket,
             outbox: Bytes::new(),
             due: 0,
+            settled: true,
             status: b'I',
             lost: false,
             statements: Statements::default(),
@@ -115,13 +119,15 @@ impl Lane {
                 Some(Kind::Frames(frames)) => match count_due(&frames) {
                     Ok(due) => {
                         self.due += due;
+                        self.settled = false;
                         self.meters.bytes_in.increment(frames.len() as u64);
                         self.outbox = frames;
                     }
                     Err(error) => return Poll::Ready(Event::Failed(Status::invalid_argument(error.to_string()))),
                 },
                 Some(Kind::Fragment(fragment)) => {
-                    return Poll::Ready(if self.due == 0 {
+                    return Poll::Ready(if self.settled {
+                        self.due = 0;
                         Event::Fragment(fragment)
                     } else {
                         Event::Failed(Status::failed_precondition("a fragment while replies are due"))
@@ -172,13 +178,17 @@ impl Lane {
             match tag {
                 tag::READY_FOR_QUERY => {
                     self.due = self.due.saturating_sub(1);
+                    self.settled = self.outbox.is_empty();
                     self.status = rest[5..len].first().copied().unwrap_or(b'I');
                 }
+                // These come at any time.
+                tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE | tag::PARAMETER_STATUS => (),
                 // The names that fragments were prepared under are gone with all others.
                 tag::COMMAND_COMPLETE if matches!(&rest[5..len], b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") => {
                     self.statements.clear();
+                    self.settled = false;
                 }
-                _ => (),
+                _ => self.settled = false,
             }
             whole += len;
         };

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::postmaster::Postmaster;
+use super::postmaster::{Postmaster, log_end};
 use super::{Phase, PostgresError, Status, data_dir};
 use crate::lanes::backend::Backend;
 use crate::settings::Settings;
@@ -58,7 +58,17 @@ impl Keeper {
     }
 
     async fn until_running(&self, postmaster: &mut Postmaster) -> Result<(), PostgresError> {
-        postmaster.ready(&self.settings).await?;
+        let slow_after = Duration::from_secs(self.settings.start_seconds_slow);
+        if let Ok(ready) = timeout(slow_after, postmaster.ready(&self.settings)).await {
+            ready?;
+        } else {
+            // It may be replaying a long log after a crash: stopping it would only make it begin again.
+            let (seconds, log) = (slow_after.as_secs(), log_end(&self.settings.postgres_log));
+            let reason = format!("PostgreSQL has not accepted connections for {seconds} s; its log ends with:\n{log}");
+            tracing::error!(pid = postmaster.pid(), "{reason}");
+            self.status.send_modify(|status| status.reason = reason);
+            postmaster.ready(&self.settings).await?;
+        }
         let in_recovery = self.in_recovery().await?;
         let pid = postmaster.pid();
         self.status.send_replace(Status {

@@ -69,8 +69,6 @@ pub enum PostgresError {
     Initdb { status: ExitStatus, output: String },
     #[error("PostgreSQL ended while starting ({status}); its log ends with:\n{log}")]
     EndedAtStart { status: String, log: String },
-    #[error("PostgreSQL does not accept connections after {seconds} s; its log ends with:\n{log}")]
-    StartTimeout { seconds: u64, log: String },
     #[error("PostgreSQL accepts no login of the agent: {0}")]
     Login(#[from] crate::lanes::backend::LoginError),
     #[error("postmaster {pid} does not stop")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::Child;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::PostgresError;
 use super::data_dir::{command, file};
@@ -107,22 +107,17 @@ impl Postmaster {
         }
     }
 
-    /// Completes once it accepts connections, as far as its lock file says.
+    /// Completes once it accepts connections, as far as its lock file says. Can be dropped and called again.
     ///
     /// # Errors
-    /// When it ends, or is not ready in time; with the end of its log.
+    /// When it ends instead; with the end of its log.
     pub async fn ready(&mut self, settings: &Settings) -> Result<(), PostgresError> {
-        let deadline = Instant::now() + Duration::from_secs(settings.start_seconds_max);
         loop {
             if LockFile::read(&settings.data_dir).is_some_and(|lock| lock.pid == self.pid && lock.ready) {
                 return Ok(());
             }
             if let Ok(status) = timeout(POLL, self.ended()).await {
                 return Err(PostgresError::EndedAtStart { status, log: log_end(&settings.postgres_log) });
-            }
-            if Instant::now() > deadline {
-                let log = log_end(&settings.postgres_log);
-                return Err(PostgresError::StartTimeout { seconds: settings.start_seconds_max, log });
             }
         }
     }
@@ -208,7 +203,7 @@ fn process_start_time(pid: u32) -> Option<u64> {
 }
 
 /// The last lines of a log file.
-fn log_end(path: &Path) -> String {
+pub(super) fn log_end(path: &Path) -> String {
     const TAIL_BYTES: u64 = 16 << 10;
     let read = || -> io::Result<String> {
         let mut log = fs::File::open(path)?;
