@@ -64,7 +64,8 @@ pub fn comparable_oid(oid: u32) -> u32 {
 }
 
 /// The fields of an error that clients act on. CONTEXT may name the shard; file, line and routine are the server's own business.
-fn essence(error: &ServerError) -> String {
+#[must_use]
+pub fn essence(error: &ServerError) -> String {
     let mut out = String::new();
     for letter in [b'V', b'C', b'M', b'D', b'H', b'P', b'p', b'q', b's', b't', b'c', b'd', b'n'] {
         if let Some(value) = error.field(letter) {

@@ -8,11 +8,13 @@ pub mod client;
 pub mod cluster;
 pub mod compare;
 pub mod guard;
+pub mod message;
 pub mod outcome;
 pub mod plain;
 pub mod run;
 pub mod script;
 pub mod servers;
+pub mod transcript;
 pub mod wire;
 
 /// Where a server listens. Every server of the harness has the superuser `postgres` (no password) and the databases `app` and `postgres`.
