@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::layout::{self, Cluster};
 use crate::options::Settings;
+use crate::output;
 use crate::process::{self, Identity};
 use crate::supervise::{self, AGENT_GRACE, DRAIN, Journal, Kind};
 
@@ -17,11 +18,12 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let cluster = Cluster::load(&settings.dir)?;
     let was_running = stop(&settings.dir, &cluster).await?;
     if settings.json {
-        println!("{}", serde_json::json!({ "dir": settings.dir, "was_running": was_running, "state": "stopped" }));
+        let dir = &settings.dir;
+        output::show(serde_json::json!({ "dir": dir, "was_running": was_running, "state": "stopped" }));
     } else if was_running {
-        println!("stopped");
+        output::show("stopped");
     } else {
-        println!("{} is not running", settings.dir.display());
+        output::show(format_args!("{} is not running", settings.dir.display()));
     }
     Ok(())
 }

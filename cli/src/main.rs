@@ -10,6 +10,7 @@ mod down;
 mod host;
 mod layout;
 mod options;
+mod output;
 mod process;
 mod rpc;
 mod status;
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("atoll: {error:#}");
+            output::say(format_args!("atoll: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::layout::{self, Cluster, DEFAULT_PORT};
 use crate::options::Settings;
+use crate::output;
 use crate::process;
 use crate::rpc;
 use crate::supervise::{self, Journal};
@@ -87,9 +88,9 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         of_folder(&settings.dir, token(settings).ok().as_ref()).await?
     };
     if settings.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        output::show(serde_json::to_string_pretty(&status)?);
     } else {
-        print!("{status}");
+        output::show(status);
     }
     Ok(())
 }
@@ -303,14 +304,14 @@ impl std::fmt::Display for Status {
                 ]);
             }
         }
-        writeln!(f, "{}\n\n{}", trimmed(&coordinators), trimmed(&nodes))?;
+        write!(f, "{}\n\n{}", trimmed(&coordinators), trimmed(&nodes))?;
         if !self.shards.is_empty() {
             let mut shards = table(["SHARD", "GROUP", "EPOCH", "SIZE", "STATE"], &[0, 2, 3]);
             for s in &self.shards {
                 let size = human_bytes(s.bytes);
                 shards.add_row([s.id.to_string(), s.group.clone(), s.epoch.to_string(), size, s.state.clone()]);
             }
-            writeln!(f, "\n{}", trimmed(&shards))?;
+            write!(f, "\n\n{}", trimmed(&shards))?;
         }
         Ok(())
     }

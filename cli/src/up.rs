@@ -16,6 +16,7 @@ use tokio_postgres::error::SqlState;
 use crate::host::{self, Owner};
 use crate::layout::{self, Auth, Cluster, Node, Wanted};
 use crate::options::Settings;
+use crate::output;
 use crate::process::POLL;
 use crate::supervise::{self, Journal};
 use crate::{down, rpc};
@@ -66,7 +67,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let started = tokio::select! {
         started = start(settings, options) => started?,
         () = signals.next() => {
-            eprintln!("interrupted; stopping");
+            output::say("interrupted; stopping");
             if let Ok(cluster) = Cluster::load(&settings.dir) {
                 down::stop(&settings.dir, &cluster).await?;
             }
@@ -78,14 +79,14 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
         return Ok(());
     }
     tokio::select! {
-        () = signals.next() => eprintln!("stopping"),
+        () = signals.next() => output::say("stopping"),
         () = supervisor_gone(&settings.dir) => {}
     }
     let stopped_elsewhere =
         supervise::running(&settings.dir).is_none() && Journal::load(&settings.dir).processes.is_empty();
     down::stop(&settings.dir, &started.cluster).await?;
     if stopped_elsewhere {
-        eprintln!("the cluster was stopped");
+        output::say("the cluster was stopped");
     }
     Ok(())
 }
@@ -131,18 +132,18 @@ fn report(settings: &Settings, started: &Started) {
             "state": if started.was_running { "already running" } else { "ready" },
             "generated_password": started.generated_password,
         });
-        println!("{json}");
+        output::show(json);
         return;
     }
     if started.was_running {
-        println!("{} is already running", settings.dir.display());
+        output::show(format_args!("{} is already running", settings.dir.display()));
     } else {
-        println!("ready");
+        output::show("ready");
     }
     if let Some(password) = &started.generated_password {
-        println!("password of postgres (shown this once): {password}");
+        output::show(format_args!("password of postgres (shown this once): {password}"));
     }
-    println!("    psql -h 127.0.0.1 -p {port} -U postgres app");
+    output::show(format_args!("    psql -h 127.0.0.1 -p {port} -U postgres app"));
 }
 
 /// Starts the cluster in the settings' folder, creating it first if need be.
@@ -496,7 +497,7 @@ impl Start<'_> {
 
     fn say(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            output::say(text);
         }
     }
 }

@@ -9,8 +9,9 @@ use futures_util::SinkExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_postgres::Client;
 
+use crate::demo::explained;
 use crate::demo::tpch::{self, Rows};
-use crate::demo::{explained, say};
+use crate::output::{say, show};
 use crate::status::human_bytes;
 
 /// In a pipe, a line is printed this often.
@@ -19,7 +20,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// What the servers say.
 pub async fn all(here: &Client, there: &Client, scale: f64) -> anyhow::Result<()> {
-    say(&format!("loading TPC-H, scale {scale}"));
+    say(format_args!("loading TPC-H, scale {scale}"));
     let (mut total, mut seconds, mut plain_seconds) = (0, 0.0, 0.0);
     for table in tpch::TABLES {
         let rows = tokio::task::spawn_blocking(move || tpch::rows(table, scale)).await?;
@@ -30,12 +31,12 @@ pub async fn all(here: &Client, there: &Client, scale: f64) -> anyhow::Result<()
             .with_context(|| format!("COPY {table} FROM STDIN on the plain PostgreSQL"))?;
     }
     let rate = |seconds: f64| human_bytes((total as f64 / seconds) as u64);
-    println!(
+    show(format_args!(
         "\nloaded {} in {seconds:.1} s, {}/s; plain PostgreSQL {plain_seconds:.1} s, {}/s",
         human_bytes(total),
         rate(seconds),
         rate(plain_seconds)
-    );
+    ));
     Ok(())
 }
 
@@ -89,7 +90,7 @@ impl Progress {
             self.last_line = Instant::now();
             let rate = self.rate();
             let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1.0);
-            say(&format!(
+            say(format_args!(
                 "{:18} {:>10} of {:10} {:>10}/s  {left:.0} s left",
                 self.name,
                 human_bytes(self.done),
@@ -104,7 +105,7 @@ impl Progress {
             self.bar.finish();
         } else {
             let rate = human_bytes(self.rate() as u64);
-            say(&format!("{:18} {:>10} done, {rate}/s", self.name, human_bytes(self.done)));
+            say(format_args!("{:18} {:>10} done, {rate}/s", self.name, human_bytes(self.done)));
         }
     }
 

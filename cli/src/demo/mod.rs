@@ -21,6 +21,7 @@ use crate::demo::script::Statement;
 use crate::host::{self, Owner};
 use crate::layout::{Auth, Cluster, DEFAULT_PORT};
 use crate::options::{self, Settings};
+use crate::output::{say, show};
 use crate::{down, process, status, up};
 
 /// Marks a folder as ours to wipe.
@@ -72,11 +73,11 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let unequal = outcome?;
     let port = settings.port.unwrap_or(DEFAULT_PORT);
     if stop {
-        println!("\nThe cluster is stopped; its data is in {}.", dir.display());
+        show(format_args!("\nThe cluster is stopped; its data is in {}.", dir.display()));
     } else {
-        println!("\nThe cluster is running. Connect:\n    psql -h 127.0.0.1 -p {port} -U postgres app");
+        show(format_args!("\nThe cluster is running. Connect:\n    psql -h 127.0.0.1 -p {port} -U postgres app"));
         let program = std::env::current_exe().unwrap_or_else(|_| "atoll".into());
-        println!("Stop it:\n    {} down --dir {}", program.display(), dir.display());
+        show(format_args!("Stop it:\n    {} down --dir {}", program.display(), dir.display()));
     }
     if unequal > 0 {
         bail!("{unequal} statements were not answered as PostgreSQL answers them");
@@ -117,7 +118,7 @@ fn pick_port(wanted: Option<u16>) -> anyhow::Result<u16> {
     let port = (first..=first.saturating_add(1000)).find(|&port| host::is_free(port));
     let port = port.with_context(|| format!("no free port from {first} on"))?;
     if port != first {
-        say(&format!("port {first} is taken; using {port}"));
+        say(format_args!("port {first} is taken; using {port}"));
     }
     Ok(port)
 }
@@ -141,13 +142,13 @@ async fn on_both(settings: &Settings, options: &Options, owner: &Owner) -> anyho
     }
     load::all(&here, &there, options.scale).await?;
     for (client, name) in [(&here, "the cluster"), (&there, "the plain PostgreSQL")] {
-        say(&format!("ANALYZE in {name}"));
+        say(format_args!("ANALYZE in {name}"));
         execute(client, "ANALYZE").await?;
     }
     show_directory(&here).await?;
     let results = compare(&here, &there).await?;
     write_json(&options.output, &results)?;
-    println!("\nwritten to {}", options.output.display());
+    show(format_args!("\nwritten to {}", options.output.display()));
     Ok(results.iter().filter(|result| !result.equal).count())
 }
 
@@ -176,7 +177,7 @@ fn explained(error: tokio_postgres::Error) -> anyhow::Error {
 async fn show_directory(client: &Client) -> anyhow::Result<()> {
     const SQL: &str = "SELECT * FROM atoll.shards ORDER BY 1 LIMIT 16";
     let answer = Answer::ask(client, SQL).await.context(SQL)?;
-    println!("\n{SQL};\n\n{answer}");
+    show(format_args!("\n{SQL};\n\n{answer}"));
     Ok(())
 }
 
@@ -197,7 +198,7 @@ async fn compare(here: &Client, there: &Client) -> anyhow::Result<Vec<Outcome>> 
     let header = ["STATEMENT", "TIER", "ROWS", "SECONDS", "PLAIN", "EQUAL"];
     let mut table = status::table(header, &[2, 3, 4]);
     for statement in script::all() {
-        say(&format!("running: {}", statement.title));
+        say(format_args!("running: {}", statement.title));
         let (outcome, remark) = compare_one(here, there, &statement).await?;
         table.add_row([
             outcome.query.clone(),
@@ -212,9 +213,9 @@ async fn compare(here: &Client, there: &Client) -> anyhow::Result<Vec<Outcome>> 
         }
         outcomes.push(outcome);
     }
-    println!("\n{}", status::trimmed(&table));
+    show(format_args!("\n{}", status::trimmed(&table)));
     for remark in remarks {
-        println!("{remark}");
+        show(format_args!("{remark}"));
     }
     Ok(outcomes)
 }
@@ -276,10 +277,6 @@ fn write_json(path: &Path, outcomes: &[Outcome]) -> anyhow::Result<()> {
     }
     let text = serde_json::to_string_pretty(outcomes)? + "\n";
     std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
-}
-
-fn say(text: &str) {
-    eprintln!("{text}");
 }
 
 #[cfg(test)]
