@@ -28,7 +28,7 @@ bench: build ## throughput beside plain PostgreSQL's; BENCH=name for one; writes
 	$(TARGET)/release/atoll-bench $(if $(BENCH),--bench $(BENCH))
 
 soak: build ## clients that come and go for MINUTES
-	$(TARGET)/release/atoll-bench soak --minutes $(MINUTES)
+	$(TARGET)/release/atoll-bench soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 fmt:
 	$(CARGO) fmt --all

@@ -3,10 +3,17 @@
 # there. Debian's default cluster is not created, and no service is started.
 set -euo pipefail
 
+# pg_config alone proves nothing: the client library's package has one, too.
+has_server() {
+    local bin
+    for bin in "$(pg_config --bindir 2>/dev/null)" /usr/lib/postgresql/{1[5-9],[2-9][0-9]}/bin; do
+        [[ -x $bin/initdb && -x $bin/postgres ]] && return
+    done
+    return 1
+}
+
 packages=()
-if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v pg_config >/dev/null; then
-    packages+=(postgresql-15)
-fi
+has_server || packages+=(postgresql-15)
 # pgbench is in postgresql-15, psql and pg_dump in postgresql-client-15.
 command -v psql >/dev/null || packages+=(postgresql-client-15)
 command -v cc >/dev/null || packages+=(gcc)

@@ -175,9 +175,15 @@ fn explained(error: tokio_postgres::Error) -> anyhow::Error {
 }
 
 async fn show_directory(client: &Client) -> anyhow::Result<()> {
-    const SQL: &str = "SELECT * FROM atoll.shards ORDER BY 1 LIMIT 16";
-    let answer = Answer::ask(client, SQL).await.context(SQL)?;
+    const SQL: &str = "SELECT * FROM atoll.shards";
+    const ROWS_MAX: usize = 16;
+    let mut answer = Answer::ask(client, SQL).await.context(SQL)?;
+    let more = answer.rows.len().saturating_sub(ROWS_MAX);
+    answer.rows.truncate(ROWS_MAX);
     show(format_args!("\n{SQL};\n\n{answer}"));
+    if more > 0 {
+        show(format_args!("(and {more} rows more)"));
+    }
     Ok(())
 }
 
