@@ -44,6 +44,7 @@ pub async fn stop(dir: &Path, cluster: &Cluster) -> anyhow::Result<bool> {
         if supervisor.is_alive() {
             bail!("the supervisor (pid {}) cannot be stopped; it belongs to another user", supervisor.pid);
         }
+        process::forgotten(&[supervisor]).await;
     }
     Ok(stop_orphans(dir, cluster).await? || was_running)
 }

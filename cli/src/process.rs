@@ -76,6 +76,15 @@ pub async fn all_gone(processes: &[Identity], grace: Duration) -> bool {
     true
 }
 
+/// Waits a moment until the system has forgotten the pids of processes that are gone, so that nobody who looks at
+/// them by number takes their remains for them.
+pub async fn forgotten(processes: &[Identity]) {
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < deadline && processes.iter().any(|p| Path::new(&format!("/proc/{}", p.pid)).exists()) {
+        sleep(POLL / 5).await;
+    }
+}
+
 /// The postmaster that serves this data directory, if one does.
 pub fn postmaster(data_dir: &Path) -> Option<Identity> {
     let text = std::fs::read_to_string(data_dir.join("postmaster.pid")).ok()?;

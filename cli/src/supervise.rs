@@ -129,6 +129,39 @@ pub fn running(dir: &Path) -> Option<Identity> {
     Identity::of(text.trim().parse().ok()?)
 }
 
+/// Keys that tell one process from another, or belong to cluster.json. From the environment they would reach all.
+const OWN_KEYS: [&str; 20] = [
+    "AUTH",
+    "DATA_DIR",
+    "EPOCH",
+    "GROUP",
+    "HOME_ADDRESS",
+    "HOME_GROUP",
+    "HOME_SOCKET",
+    "LISTEN",
+    "METRICS_LISTEN",
+    "NAME",
+    "POSTGRES_AUTH",
+    "POSTGRES_BINDIR",
+    "POSTGRES_HOST",
+    "POSTGRES_LOG",
+    "POSTGRES_PORT",
+    "RUN_AS",
+    "RUN_DIR",
+    "TOKEN_FILE",
+    "CONFIG",
+    "DIR",
+];
+
+/// Whether a variable of the caller's environment is passed on to agents and coordinators: `ATOLL_CONNECTIONS_MAX`
+/// is, `ATOLL_LISTEN` and `PGPORT` are not.
+fn reaches_processes(name: &str) -> bool {
+    match name.strip_prefix("ATOLL_") {
+        Some(key) => !OWN_KEYS.contains(&key),
+        None => !name.starts_with("PG"),
+    }
+}
+
 /// Starts a detached supervisor for the cluster in `dir`.
 ///
 /// # Errors
@@ -137,9 +170,7 @@ pub fn spawn(dir: &Path, owner: &Owner) -> anyhow::Result<std::process::Child> {
     let log = owner.open_log(&log_file(dir))?;
     let mut command = std::process::Command::new(std::env::current_exe().context("finding our own program")?);
     for (name, _) in std::env::vars_os() {
-        let name_text = name.to_string_lossy();
-        // These speak of one process or of the caller, and would reach every process of the cluster.
-        if name_text.starts_with("ATOLL_") || name_text.starts_with("PG") {
+        if !reaches_processes(&name.to_string_lossy()) {
             command.env_remove(&name);
         }
     }
@@ -407,6 +438,16 @@ mod tests {
         assert_eq!(running(dir.path()), Identity::of(std::process::id()));
         drop(lock);
         assert_eq!(running(dir.path()), None);
+    }
+
+    #[test]
+    fn what_all_processes_share_comes_from_the_environment() {
+        for name in ["ATOLL_CONNECTIONS_MAX", "ATOLL_LANES_MAX", "RUST_LOG", "PATH"] {
+            assert!(reaches_processes(name), "{name}");
+        }
+        for name in ["ATOLL_LISTEN", "ATOLL_DIR", "ATOLL_TOKEN_FILE", "PGDATA", "PGPORT"] {
+            assert!(!reaches_processes(name), "{name}");
+        }
     }
 
     #[test]
