@@ -4,7 +4,9 @@ use super::names::names_only;
 use super::words::{Name, Words, is_identifier};
 use super::{at_home, catalog, ddl, everywhere, follow, on_function, privileges, refuse, relay, reserved, unsupported};
 use crate::Facts;
-use crate::plan::{Ddl, DdlMode, DdlStep, NewDatabase, NewView, Plan, Refusal, Residue, Template, Whereabouts};
+use crate::plan::{
+    Ddl, DdlMode, DdlName, DdlStep, NewDatabase, NewView, Plan, Refusal, Residue, Template, Whereabouts,
+};
 use crate::scan::Token;
 
 pub(super) fn plan(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
@@ -287,7 +289,11 @@ fn index(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
     words.accept("only");
     let Some(located) = words.name().and_then(|name| facts.locate(&name)) else { return relay(Residue::Pins) };
     let mut steps = vec![catalog(sql)];
-    if !concurrently && located.whereabouts != Whereabouts::Home {
+    if concurrently {
+        let table = DdlName { before: "", name: located.name.clone(), whereabouts: located.whereabouts };
+        steps.insert(0, DdlStep::UndoIndexes(table));
+    }
+    if located.whereabouts != Whereabouts::Home {
         steps.push(DdlStep::Check);
     }
     steps.push(follow(sql, facts, located.whereabouts));

@@ -60,7 +60,7 @@ impl Facts<'_> {
     }
 
     /// The text with the schema of every qualified distributed relation (or its index) made a slice.
-    pub(crate) fn splice(&self, text: &str) -> Template {
+    pub fn splice(&self, text: &str) -> Template {
         let tokens = tokens(text);
         let mut pieces = Vec::new();
         let mut copied = 0;

@@ -1,0 +1,343 @@
+//! `create_distributed_table`, `create_reference_table` and `undistribute_table`: a table changes places, rows and all, in one transaction.
+
+use std::sync::Arc;
+
+use atoll_planner::directory::{Database, Table, TableName};
+use atoll_planner::plan::{Distribute, DistributeFunction};
+use atoll_planner::{quote_identifier, quote_literal};
+
+use super::deparse::{Definition, OwnedSequence, Target};
+use super::distribution_call::{self, Call};
+use super::rows::qualified;
+use super::spread::{self, TableState};
+use super::{Scope, by_group, key, rules, shard_path, slices, views};
+use crate::directory::rows::Rows;
+use crate::directory::store;
+use crate::error::{Error, Result};
+use crate::facts::DatabaseFacts;
+use crate::place::{Participants, Place};
+use atoll_planner::directory::{Directory, KeyColumn, Shard};
+
+/// Answers a call inside a transaction; what the client gets is one row with one void value.
+///
+/// # Errors
+/// 42P16 when the table is spread already (or not at all), 0A000 with DETAIL and HINT for what cannot be, 23502 for rows without a key;
+/// PostgreSQL's own.
+pub async fn distribute(
+    tx: &mut dyn Participants,
+    facts: &DatabaseFacts,
+    call: &Distribute,
+    search_path: &[String],
+) -> Result<()> {
+    let mut scope = Scope { tx, facts, search_path };
+    let wanted = distribution_call::read(&mut scope, call).await?;
+    let spread = facts.database.tables.get(&wanted.table);
+    match (call.function, spread) {
+        (DistributeFunction::UndistributeTable, Some(spread)) => undistribute(scope, &wanted.table, spread).await,
+        (DistributeFunction::UndistributeTable, None) => Err(Error::sql(
+            "42P16",
+            format!("cannot undistribute table \"{}\": it is not distributed", wanted.table.name),
+        )),
+        (_, Some(Table::Distributed { .. })) => {
+            Err(Error::sql("42P16", format!("table \"{}\" is already distributed", wanted.table.name)))
+        }
+        (_, Some(Table::Reference)) => {
+            Err(Error::sql("42P16", format!("table \"{}\" is already a reference table", wanted.table.name))
+                .with_hint("Use undistribute_table first."))
+        }
+        (DistributeFunction::CreateDistributedTable, None) => create_distributed(scope, &wanted).await,
+        (DistributeFunction::CreateReferenceTable, None) => create_reference(scope, &wanted.table).await,
+    }
+}
+
+/// The facts as they will be with another directory.
+fn with_database(facts: &DatabaseFacts, database: Database) -> DatabaseFacts {
+    DatabaseFacts {
+        id: facts.id,
+        name: facts.name.clone(),
+        directory_version: facts.directory_version,
+        directory: Arc::clone(&facts.directory),
+        database,
+        catalog: facts.catalog.clone(),
+        user_types: Default::default(),
+        types: Default::default(),
+    }
+}
+
+async fn create_distributed(mut scope: Scope<'_>, wanted: &Call) -> Result<()> {
+    let table = &wanted.table;
+    let state = spread::lock_catalog(&mut scope, table).await?;
+    state.check(scope.facts, table, true)?;
+    spread::lock_home(&mut scope, table).await?;
+    let column = wanted.key.as_deref().unwrap_or_default();
+    let key = spread::key_column(&mut scope, table, column).await?;
+    let (colocation, shards) = spread::choose(&mut scope, wanted, key.key_type).await?;
+    let spread = Table::Distributed { colocation, key: key.clone() };
+    let mut database = scope.facts.database.clone();
+    database.tables.insert(table.clone(), spread.clone());
+    database.colocations.insert(colocation, shards.clone());
+    rules::check(&mut scope, &database.tables).await?;
+    let after = with_database(scope.facts, database);
+    let definition = Definition::read(&mut scope, table).await?;
+    let views = views::dependents(&mut scope, table, &after).await?;
+    views::take_away(&mut scope, &views).await?;
+
+    let mut scope = Scope { tx: scope.tx, facts: &after, search_path: scope.search_path };
+    let shards = by_group(&shards);
+    slices::ensure_in(&mut scope, &table.schema, shards.clone()).await?;
+    let shards: Vec<Shard> = shards.into_values().flatten().collect();
+    let create = definition.create(Target::Elsewhere).join("; ");
+    for shard in &shards {
+        in_slice(&mut scope, shard, table, &create).await?;
+    }
+    move_to_shards(&mut scope, &state, &definition, &key, &shards).await?;
+    for shard in &shards {
+        let mut statements = definition.index_rows();
+        statements.extend(definition.statistics_in(|schema| shard.id.schema(schema)));
+        statements.extend(definition.finish());
+        in_slice(&mut scope, shard, table, &statements.join("; ")).await?;
+    }
+    leave_home(&mut scope, &definition).await?;
+    views::put_back(&mut scope, &views).await?;
+    let sql = store::add_table(&after.name, table, &spread);
+    scope.directory(&sql).await.map(drop)
+}
+
+/// Runs statements about a table in its slice; qualified names of other distributed tables become slices.
+async fn in_slice(scope: &mut Scope<'_>, shard: &Shard, table: &TableName, sql: &str) -> Result<()> {
+    let statement = scope.planner_facts().splice(sql);
+    let path = shard_path(shard.id, std::slice::from_ref(&table.schema));
+    scope.shard_under(shard, &path, &statement).await.map(drop)
+}
+
+/// Copies every row at home into the shard it belongs to.
+async fn move_to_shards(
+    scope: &mut Scope<'_>,
+    state: &TableState,
+    definition: &Definition,
+    key: &KeyColumn,
+    shards: &[Shard],
+) -> Result<()> {
+    let table = qualified(&definition.name);
+    if state.forced_row_security {
+        // The owner's own policies would hide rows from the copy; this table is about to go.
+        scope.home(&format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")).await?;
+    }
+    let sql = format!(
+        "SELECT EXISTS (SELECT FROM ONLY {table}), EXISTS (SELECT FROM ONLY {table} WHERE {} IS NULL)",
+        quote_identifier(&key.name)
+    );
+    let results = scope.home(&sql).await?;
+    let row = results.first().map(Rows::new).ok_or_else(|| Error::internal("home answered oddly"))?.only()?;
+    if row.text(1)? == "t" {
+        return Err(Error::sql(
+            "23502",
+            format!(
+                "the distribution column \"{}\" of table \"{}\" contains null values",
+                key.name, definition.name.name
+            ),
+        ));
+    }
+    if row.text(0)? != "t" {
+        return Ok(());
+    }
+    let columns = definition.copied_columns();
+    for shard in shards {
+        let rows =
+            format!("SELECT {columns} FROM ONLY {table} WHERE {}", key::condition(key.key_type, &key.name, shard));
+        let slice = qualified(&TableName::new(shard.id.schema(&definition.name.schema), &definition.name.name));
+        copy(scope, definition, (Place::HOME, &rows), (Place::data(shard.group), &slice)).await?;
+    }
+    Ok(())
+}
+
+/// Copies rows, `SELECT columns ...` at one place, into a table at another, or at the same.
+async fn copy(scope: &mut Scope<'_>, definition: &Definition, from: (Place, &str), to: (Place, &str)) -> Result<()> {
+    let target = format!("{} ({})", to.1, definition.copied_columns());
+    if from.0 == to.0 {
+        return scope
+            .tx
+            .run(to.0, None, &format!("INSERT INTO {target} OVERRIDING SYSTEM VALUE {}", from.1))
+            .await
+            .map(drop);
+    }
+    let binary = definition.columns.iter().all(|column| column.generated || column.built_in);
+    let format = if binary { " (FORMAT binary)" } else { "" };
+    let (source, target) =
+        (format!("COPY ({}) TO STDOUT{format}", from.1), format!("COPY {target} FROM STDIN{format}"));
+    if binary {
+        return scope.tx.copy_between((from.0, &source), (to.0, &target)).await.map(drop);
+    }
+    // Values of user-defined types carry OIDs in binary, which differ between databases. As text, under settings that lose nothing.
+    let before = text_settings(scope, from.0).await?;
+    for place in [from.0, to.0] {
+        scope
+            .tx
+            .run(
+                place,
+                None,
+                "SET LOCAL extra_float_digits = 1; SET LOCAL datestyle = ISO; SET LOCAL intervalstyle = postgres",
+            )
+            .await?;
+    }
+    scope.tx.copy_between((from.0, &source), (to.0, &target)).await?;
+    for place in [from.0, to.0] {
+        scope.tx.run(place, None, &before).await?;
+    }
+    Ok(())
+}
+
+/// SQL that gives a backend the settings back that shape values as text.
+async fn text_settings(scope: &mut Scope<'_>, place: Place) -> Result<String> {
+    let sql =
+        "SELECT current_setting('extra_float_digits'), current_setting('datestyle'), current_setting('intervalstyle')";
+    let results = scope.tx.run(place, None, sql).await?;
+    let row = results.first().map(Rows::new).ok_or_else(|| Error::internal("a place answered oddly"))?.only()?;
+    Ok(format!(
+        "SET LOCAL extra_float_digits = {}; SET LOCAL datestyle = {}; SET LOCAL intervalstyle = {}",
+        row.text(0)?,
+        row.text(1)?,
+        row.text(2)?
+    ))
+}
+
+/// Drops home's copy of a table that is in shards now. The sequences of its columns stay, on their own.
+async fn leave_home(scope: &mut Scope<'_>, definition: &Definition) -> Result<()> {
+    let table = qualified(&definition.name);
+    let mut states = Vec::new();
+    for sequence in &definition.sequences {
+        if sequence.identity {
+            states.push((sequence, sequence_state(scope, sequence).await?));
+        } else {
+            scope.home(&format!("ALTER SEQUENCE {} OWNED BY NONE", qualified(&sequence.name))).await?;
+        }
+    }
+    scope.home(&format!("DROP TABLE {table}")).await?;
+    for (sequence, state) in states {
+        let name = qualified(&sequence.name);
+        scope
+            .home(&format!(
+                "CREATE SEQUENCE {name} {}; ALTER SEQUENCE {name} OWNER TO {}; {}",
+                sequence.options,
+                definition.owner,
+                set_state(sequence, &state)
+            ))
+            .await?;
+    }
+    Ok(())
+}
+
+/// A sequence's last value, and whether it was given out.
+async fn sequence_state(scope: &mut Scope<'_>, sequence: &OwnedSequence) -> Result<(String, String)> {
+    let results = scope.home(&format!("SELECT last_value, is_called FROM {}", qualified(&sequence.name))).await?;
+    let row = results.first().map(Rows::new).ok_or_else(|| Error::internal("home answered oddly"))?.only()?;
+    Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))
+}
+
+fn set_state(sequence: &OwnedSequence, (value, called): &(String, String)) -> String {
+    format!("SELECT setval({}, {value}, '{called}')", quote_literal(&qualified(&sequence.name)))
+}
+
+async fn create_reference(mut scope: Scope<'_>, table: &TableName) -> Result<()> {
+    let state = spread::lock_catalog(&mut scope, table).await?;
+    state.check(scope.facts, table, false)?;
+    spread::lock_home(&mut scope, table).await?;
+    let mut database = scope.facts.database.clone();
+    database.tables.insert(table.clone(), Table::Reference);
+    rules::check(&mut scope, &database.tables).await?;
+    let after = with_database(scope.facts, database);
+    let definition = Definition::read(&mut scope, table).await?;
+    let views = views::dependents(&mut scope, table, &after).await?;
+    views::take_away(&mut scope, &views).await?;
+
+    let mut scope = Scope { tx: scope.tx, facts: &after, search_path: scope.search_path };
+    let path = quote_identifier(&table.schema);
+    let name = qualified(table);
+    let columns = definition.copied_columns();
+    for group in scope.groups().filter(|group| *group != Directory::HOME) {
+        let place = Place::data(group);
+        scope.tx.run(place, Some(&path), &definition.create(Target::Elsewhere).join("; ")).await?;
+        if state.forced_row_security {
+            scope.home(&format!("ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY")).await?;
+        }
+        if !columns.is_empty() {
+            let rows = format!("SELECT {columns} FROM ONLY {name}");
+            copy(&mut scope, &definition, (Place::HOME, &rows), (place, &name)).await?;
+        }
+        if state.forced_row_security {
+            scope.home(&format!("ALTER TABLE {name} FORCE ROW LEVEL SECURITY")).await?;
+        }
+        let mut statements = definition.index_rows();
+        statements.extend(definition.statistics_in(str::to_owned));
+        statements.extend(definition.finish());
+        scope.tx.run(place, Some(&path), &statements.join("; ")).await?;
+    }
+    views::put_back(&mut scope, &views).await?;
+    let sql = store::add_table(&after.name, table, &Table::Reference);
+    scope.directory(&sql).await.map(drop)
+}
+
+async fn undistribute(mut scope: Scope<'_>, table: &TableName, spread: &Table) -> Result<()> {
+    let state = spread::lock_catalog(&mut scope, table).await?;
+    if *spread == Table::Reference {
+        spread::lock_home(&mut scope, table).await?;
+    }
+    let mut database = scope.facts.database.clone();
+    database.tables.remove(table);
+    rules::check(&mut scope, &database.tables).await?;
+    let after = with_database(scope.facts, database);
+    let definition = Definition::read(&mut scope, table).await?;
+    let views = views::dependents(&mut scope, table, &after).await?;
+    views::take_away(&mut scope, &views).await?;
+    match spread {
+        Table::Reference => {
+            scope.others(&format!("DROP TABLE {}", qualified(table))).await?;
+        }
+        Table::Distributed { colocation, .. } => {
+            let shards: Vec<Shard> = scope.shards(*colocation)?.into_values().flatten().collect();
+            return_home(&mut scope, &state, &definition, &shards).await?;
+        }
+    }
+    let mut scope = Scope { tx: scope.tx, facts: &after, search_path: scope.search_path };
+    views::put_back(&mut scope, &views).await?;
+    let sql = store::remove_table(&after.name, table);
+    scope.directory(&sql).await.map(drop)
+}
+
+/// Makes a table at home again, with the rows of its slices, which go.
+async fn return_home(
+    scope: &mut Scope<'_>,
+    state: &TableState,
+    definition: &Definition,
+    shards: &[Shard],
+) -> Result<()> {
+    let (table, path) = (qualified(&definition.name), quote_identifier(&definition.name.schema));
+    let mut states = Vec::new();
+    for sequence in definition.sequences.iter().filter(|sequence| sequence.identity) {
+        states.push((sequence, sequence_state(scope, sequence).await?));
+        scope.home(&format!("DROP SEQUENCE {}", qualified(&sequence.name))).await?;
+    }
+    scope.tx.run(Place::HOME, Some(&path), &definition.create(Target::Home).join("; ")).await?;
+    let columns = definition.copied_columns();
+    for shard in shards {
+        let slice = qualified(&TableName::new(shard.id.schema(&definition.name.schema), &definition.name.name));
+        let place = Place::data(shard.group);
+        if state.forced_row_security {
+            scope.tx.run(place, None, &format!("ALTER TABLE {slice} NO FORCE ROW LEVEL SECURITY")).await?;
+        }
+        let rows = format!("SELECT {columns} FROM ONLY {slice}");
+        copy(scope, definition, (place, &rows), (Place::HOME, &table)).await?;
+        scope.tx.run(place, None, &format!("DROP TABLE {slice}")).await?;
+    }
+    let mut statements = definition.index_rows();
+    statements.extend(definition.statistics_in(str::to_owned));
+    statements.extend(definition.finish());
+    for (sequence, state) in &states {
+        statements.push(set_state(sequence, state));
+    }
+    for sequence in definition.sequences.iter().filter(|sequence| !sequence.identity) {
+        let (name, column) = (qualified(&sequence.name), quote_identifier(&sequence.column));
+        statements.push(format!("ALTER SEQUENCE {name} OWNED BY {table}.{column}"));
+    }
+    scope.tx.run(Place::HOME, Some(&path), &statements.join("; ")).await.map(drop)
+}

@@ -1,0 +1,136 @@
+//! The steps of a DDL plan, one after another.
+
+use atoll_planner::plan::{Ddl, DdlName, DdlNames, DdlStep, Whereabouts};
+use atoll_planner::quote_identifier;
+
+use super::reconcile::{self, Known};
+use super::{Scope, deparse, rules, slices, views};
+use crate::directory::store;
+use crate::error::{Error, Result};
+use crate::facts::DatabaseFacts;
+use crate::lane::ResultSet;
+use crate::place::Participants;
+use atoll_planner::directory::{GroupIndex, TableName};
+
+/// What the client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DdlOutcome {
+    pub tag: String,
+}
+
+/// Runs a DDL plan inside a transaction; notices of the catalog database are the client's.
+///
+/// # Errors
+/// PostgreSQL's own, with the shard or group in CONTEXT when it is not the catalog database's; 0A000 for what a distributed table
+/// cannot be; XX000 for plans that do not run in transactions (see [`super::execute_alone`]).
+pub async fn execute(
+    tx: &mut dyn Participants,
+    facts: &DatabaseFacts,
+    plan: &Ddl,
+    search_path: &[String],
+) -> Result<DdlOutcome> {
+    let mut scope = Scope { tx, facts, search_path };
+    let mut tag = None;
+    let mut known: Option<Known> = None;
+    for step in &plan.steps {
+        match step {
+            DdlStep::Reconcile => known = Known::read(&mut scope).await?,
+            DdlStep::Check => {
+                let tables = match &known {
+                    Some(known) => known.tables_now(&mut scope).await?,
+                    None => facts.database.tables.clone(),
+                };
+                rules::check(&mut scope, &tables).await?;
+            }
+            step => run_step(&mut scope, step, &mut tag).await?,
+        }
+    }
+    if let Some(known) = known {
+        reconcile::follow(&mut scope, known, &dropped_by_name(&plan.steps)).await?;
+    }
+    scope.directory(&store::bump_catalog(&facts.name)).await?;
+    Ok(DdlOutcome { tag: tag.unwrap_or_else(|| plan.command.to_owned()) })
+}
+
+async fn run_step(scope: &mut Scope<'_>, step: &DdlStep, tag: &mut Option<String>) -> Result<()> {
+    match step {
+        DdlStep::Catalog(sql) => *tag = last_tag(&scope.catalog(sql).await?),
+        DdlStep::Home(sql) => {
+            let answered = last_tag(&scope.home(sql).await?);
+            // CREATE TABLE AS and its kin: rows are counted where they are.
+            if let Some(counted) = answered.filter(|answered| answered.starts_with("SELECT ")) {
+                *tag = Some(counted);
+            }
+        }
+        DdlStep::EveryGroup(sql) => scope.every_group(sql).await?,
+        DdlStep::OtherGroups(sql) => scope.others(sql).await?,
+        DdlStep::Shards { colocation, statement } => scope.every_shard(*colocation, statement).await?,
+        DdlStep::SchemaSlices { schema, statement } => {
+            for colocation in slices::of_schema(scope, schema) {
+                scope.every_shard(colocation, statement).await?;
+            }
+        }
+        DdlStep::Names(names) => {
+            for group in scope.groups() {
+                if let Some(sql) = for_group(scope, names, group)? {
+                    scope.group(group, &sql).await?;
+                }
+            }
+        }
+        DdlStep::View(view) => {
+            if let Some(counted) = views::create(scope, view).await? {
+                *tag = Some(counted);
+            }
+        }
+        DdlStep::TableFromCatalog { name } => deparse::create_at_home(scope, name).await?,
+        DdlStep::EnsureSlices { schema, colocation } => slices::ensure(scope, schema, *colocation).await?,
+        DdlStep::DropSlices { schemas } => slices::drop(scope, schemas).await?,
+        DdlStep::RenameSlices { from, to } => slices::rename(scope, from, to).await?,
+        DdlStep::RestartSequences(tables) => reconcile::restart_sequences(scope, tables).await?,
+        DdlStep::Check | DdlStep::Reconcile | DdlStep::UndoIndexes(_) => {}
+        DdlStep::CreateDatabase(_) | DdlStep::DropDatabase { .. } => {
+            return Err(Error::internal("a database cannot be created or dropped inside a transaction"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn last_tag(results: &[ResultSet]) -> Option<String> {
+    results.last().map(|set| set.tag.clone())
+}
+
+/// The statement for one group, over what of the list is there; `None` when nothing is.
+fn for_group(scope: &Scope<'_>, names: &DdlNames, group: GroupIndex) -> Result<Option<String>> {
+    let mut here = Vec::new();
+    for name in &names.names {
+        here.extend(in_group(scope, name, group)?);
+    }
+    Ok((!here.is_empty()).then(|| format!("{}{}{}", names.head, here.join(", "), names.tail)))
+}
+
+/// The names under which a relation is in a group: one per shard when it is distributed.
+pub(super) fn in_group(scope: &Scope<'_>, name: &DdlName, group: GroupIndex) -> Result<Vec<String>> {
+    let qualified =
+        |schema: &str| format!("{}{}.{}", name.before, quote_identifier(schema), quote_identifier(&name.name.name));
+    Ok(match name.whereabouts {
+        Whereabouts::Home if group != atoll_planner::directory::Directory::HOME => Vec::new(),
+        Whereabouts::Home | Whereabouts::EveryGroup => vec![qualified(&name.name.schema)],
+        Whereabouts::Shards(colocation) => {
+            let shards = scope.shards(colocation)?.remove(&group).unwrap_or_default();
+            shards.iter().map(|shard| qualified(&shard.id.schema(&name.name.schema))).collect()
+        }
+    })
+}
+
+/// Tables that the plan itself drops in their shards.
+fn dropped_by_name(steps: &[DdlStep]) -> Vec<TableName> {
+    steps
+        .iter()
+        .filter_map(|step| match step {
+            DdlStep::Names(names) if names.head.starts_with("DROP ") => Some(&names.names),
+            _ => None,
+        })
+        .flatten()
+        .map(|name| name.name.clone())
+        .collect()
+}
