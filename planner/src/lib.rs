@@ -1,24 +1,37 @@
 //! From SQL text to a [`plan::Plan`]: pure, without I/O.
 //!
-//! The life of a statement here: [`scan`] splits a message into statements and recognises what needs no grammar; sqlparser parses the
-//! rest; names are resolved against [`Facts`]; the distribution keys' values are collected; the statement is pinned to a site or
-//! to one shard, or cut into fragments and a merge query.
+//! The life of a statement here: [`scan`] splits a message into statements and a statement into tokens; [`statement::plan`] looks at the
+//! first word. DDL, maintenance, session and transaction commands are recognised by their words. Queries and writes go through `parser`
+//! to a tree in which every node knows its place in the text; `analysis` resolves names against [`Facts`] and collects what is known
+//! of distribution keys; then the statement is pinned to a site or to one shard, or cut into fragments and a merge query (`select`,
+//! `stage`). Texts for shards are the client's own, with stretches replaced by place (`edits`).
 
 mod analysis;
 pub mod catalog;
+mod copy;
 mod ddl;
 pub mod directory;
 mod distribute_call;
+mod edits;
+mod explain;
+mod insert;
 mod maintenance;
 mod names;
 mod parser;
 pub mod plan;
+mod reference;
 pub mod scan;
+mod select;
+mod session;
+mod stage;
+mod statement;
 mod syntax;
+mod update;
 
 pub use ddl::plan_ddl;
 pub use distribute_call::plan_distribute;
 pub use maintenance::plan_maintenance;
+pub use statement::plan;
 
 use catalog::Catalog;
 use directory::Database;

@@ -13,6 +13,9 @@ pub enum Plan {
     Relay(Relay),
     /// The distribution key's values decide: one shard left -> `single` on that shard, else `many`.
     Sharded(Sharded),
+    /// A query that no shard answers alone, whatever its keys: it joins distributed tables with unsharded ones, or calls what works only
+    /// at home. Always fragments and a merge.
+    Gather(Gather),
     /// Rows of an INSERT, split by their keys (or computed defaults have to be added first).
     Insert(Insert),
     /// A write to a reference table: runs on home, then its effect goes to every other group.
@@ -121,7 +124,8 @@ pub struct Relay {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum VirtualPiece {
     Text(String),
-    /// Replaced at each execution by `(VALUES ...) AS ...`-like text with the relation's rows.
+    /// Replaced at each execution: a relation by a subquery in parentheses (its alias follows in the text), [`VirtualRelation::SizeFunction`]
+    /// by a schema's name and a dot.
     Relation(VirtualRelation),
 }
 
@@ -137,7 +141,7 @@ pub enum VirtualRelation {
     /// pg_database without Atoll's internal databases.
     PgDatabase,
     /// `pg_catalog.pg_table_size`, `pg_total_relation_size`, `pg_relation_size`, `pg_indexes_size` and `pg_database_size`
-    /// summed over the cluster: a function name spliced in place.
+    /// summed over the cluster: stands for the schema in front of the function's name, which follows in the text.
     SizeFunction,
 }
 
@@ -152,8 +156,8 @@ pub enum Keys {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum KeySource {
-    /// The literal's text as PostgreSQL's input function of the key's type would read it, with the literal's own type when it has one
-    /// (`7` is int4, `'7'` unknown, `7::int8` int8): see [`crate::hash`].
+    /// The constant's text, to be read by the input function of the key's type: see [`crate::hash::parse_text`]. Only constants that
+    /// PostgreSQL compares with the key as a value of the key's own type become keys.
     Literal(String),
     /// Zero-based parameter.
     Parameter(usize),
@@ -180,6 +184,13 @@ pub enum Many {
     /// UPDATE or DELETE that every shard can do alone.
     Write(ManyWrite),
     Refuse(Refusal),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gather {
+    pub merge: Merge,
+    pub access: Access,
+    pub residue: Residue,
 }
 
 /// Fragments and the query over them.
@@ -480,6 +491,8 @@ pub enum DdlStep {
     /// Tables, key columns or owned sequences may be gone or named anew: what the directory, home and the shards know of them is
     /// brought in line with the catalog database. Stands before the catalog's step, so that it sees both states.
     Reconcile,
+    /// Indexes that the statement makes on this table are dropped everywhere when a later step fails. Stands first.
+    UndoIndexes(DdlName),
     /// Constraints or key columns may be new: what distributed and reference tables cannot have is refused.
     Check,
     CreateDatabase(NewDatabase),

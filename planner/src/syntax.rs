@@ -468,9 +468,17 @@ pub struct MergeInto<'a> {
     pub inserts: Vec<(Vec<InsertColumn<'a>>, Vec<Expr<'a>>)>,
 }
 
+/// What stands directly below an expression.
+#[derive(Clone, Copy)]
+pub enum Child<'t, 'a> {
+    Expr(&'t Expr<'a>),
+    Query(&'t Query<'a>),
+}
+
 impl<'a> Expr<'a> {
-    /// Calls `expr` for each operand and `query` for each subquery directly below.
-    pub fn children<'t>(&'t self, expr: &mut dyn FnMut(&'t Expr<'a>), query: &mut dyn FnMut(&'t Query<'a>)) {
+    /// Calls `visit` for each operand and each subquery directly below.
+    pub fn children<'t>(&'t self, visit: &mut dyn FnMut(Child<'t, 'a>)) {
+        let mut expr = |expr: &'t Expr<'a>| visit(Child::Expr(expr));
         match &self.kind {
             ExprKind::Column(_)
             | ExprKind::Integer
@@ -498,25 +506,53 @@ impl<'a> Expr<'a> {
                 expr(operand);
                 list.iter().for_each(expr);
             }
-            ExprKind::InQuery { operand, query: inner, .. }
-            | ExprKind::QuantifiedQuery { operand, query: inner, .. } => {
+            ExprKind::InQuery { operand, query, .. } | ExprKind::QuantifiedQuery { operand, query, .. } => {
                 expr(operand);
-                query(inner);
+                visit(Child::Query(query));
             }
             ExprKind::Quantified { operand, array, .. } => {
                 expr(operand);
                 expr(array);
             }
-            ExprKind::Subquery(inner) | ExprKind::Exists(inner) | ExprKind::ArrayQuery(inner) => query(inner),
+            ExprKind::Subquery(query) | ExprKind::Exists(query) | ExprKind::ArrayQuery(query) => {
+                visit(Child::Query(query))
+            }
             ExprKind::Call(call) => {
-                call.arguments.iter().for_each(&mut *expr);
+                call.arguments.iter().for_each(&mut expr);
                 call.order_by.iter().chain(&call.within_group).for_each(|item| expr(&item.expr));
-                call.filter.iter().for_each(&mut *expr);
+                call.filter.iter().for_each(&mut expr);
                 if let Some(window) = &call.over {
-                    window.exprs(expr);
+                    window.exprs(&mut expr);
                 }
             }
         }
+    }
+
+    /// Whether this or anything below it, subqueries aside, satisfies a condition.
+    pub fn any(&self, condition: &mut dyn FnMut(&Expr<'a>) -> bool) -> bool {
+        if condition(self) {
+            return true;
+        }
+        let mut found = false;
+        self.children(&mut |child| {
+            if let Child::Expr(expr) = child {
+                found = found || expr.any(condition);
+            }
+        });
+        found
+    }
+
+    /// Whether a subquery is in it.
+    pub fn has_subquery(&self) -> bool {
+        let mut found = false;
+        self.children(&mut |child| {
+            found = found
+                || match child {
+                    Child::Expr(expr) => expr.has_subquery(),
+                    Child::Query(_) => true,
+                };
+        });
+        found
     }
 
     /// Without the parentheses around it.
@@ -524,6 +560,14 @@ impl<'a> Expr<'a> {
         match &self.kind {
             ExprKind::Nested(inner) => inner.bare(),
             _ => self,
+        }
+    }
+
+    /// The operands of AND at the top, or the expression itself.
+    pub fn conjuncts(&self) -> Vec<&Expr<'a>> {
+        match &self.bare().kind {
+            ExprKind::And(operands) => operands.iter().flat_map(Expr::conjuncts).collect(),
+            _ => vec![self],
         }
     }
 }

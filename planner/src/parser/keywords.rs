@@ -173,13 +173,6 @@ pub fn may_be_bare_label(word: &str) -> bool {
     !is_one_of(word, NOT_BARE_LABELS)
 }
 
-/// Whether a statement that starts with this word is for this parser.
-pub fn is_statement_keyword(word: &str) -> bool {
-    ["select", "values", "table", "with", "insert", "update", "delete", "merge"]
-        .iter()
-        .any(|keyword| keyword.eq_ignore_ascii_case(word))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,8 +13,6 @@ mod write;
 use crate::scan::{Span, Token, TokenKind};
 use crate::syntax::{Ident, Name, Statement};
 
-pub use keywords::is_statement_keyword;
-
 /// The parser has no grammar for the text from this byte offset on, or PostgreSQL would reject it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unparsed {

@@ -1,0 +1,158 @@
+//! One walk over a statement: its relations, functions and subqueries resolved, and what is known of distribution keys.
+//!
+//! Two kinds of facts come out. *Pins*: values outside of which rows of a table cannot matter to the answer. *Flows*: a pin on one table's
+//! key carries over to another's, because they are equal wherever it matters. Both are collected only where that is sound: from
+//! conjuncts of WHERE, from ON conditions towards the side they can restrict, from correlated subqueries inwards, through derived tables
+//! and CTEs that pass the key through unharmed.
+
+mod facts;
+mod keys;
+mod scope;
+mod walk;
+
+use crate::Facts;
+use crate::catalog::Relation;
+use crate::directory::{ColocationId, KeyColumn, TableName};
+use crate::names::{Routine, Target};
+use crate::plan::KeySource;
+use crate::scan::Span;
+use crate::syntax::{Assignment, Call, Expr, Insert, Statement, TableRef};
+
+pub(crate) use keys::{assigned_constant, constant};
+pub(crate) use scope::{Resolved, ScopeId};
+
+/// A place where a statement names a relation.
+#[derive(Debug)]
+pub(crate) struct Occurrence<'f, 't, 'a> {
+    pub table: &'t TableRef<'a>,
+    pub full: TableName,
+    pub target: Target<'f>,
+    pub relation: Option<&'f Relation>,
+    /// The query block whose FROM (or whose target) it is.
+    pub block: usize,
+    /// What INSERT, UPDATE, DELETE or MERGE changes.
+    pub written: bool,
+    /// An outer join may put NULLs in place of its rows.
+    pub nullable: bool,
+    pub pins: Option<Vec<KeySource>>,
+}
+
+impl<'f> Occurrence<'f, '_, '_> {
+    pub fn distributed(&self) -> Option<(ColocationId, &'f KeyColumn)> {
+        match self.target {
+            Target::Distributed { colocation, key } => Some((colocation, key)),
+            _ => None,
+        }
+    }
+}
+
+/// From one occurrence's key to another's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flow {
+    pub from: usize,
+    pub to: usize,
+    /// Rows with equal keys stay together even where a pin does not carry over (the two sides of FULL JOIN).
+    pub locality_only: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct FunctionUse<'f, 't, 'a> {
+    pub call: &'t Call<'a>,
+    pub routine: Routine<'f>,
+}
+
+/// A schema's name in front of a table's in a column reference or a relation: `public` in `public.t.a`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Qualifier {
+    /// Everything in front of the table's name, the last dot included.
+    pub span: Span,
+    pub occurrence: usize,
+}
+
+/// What outer joins in a block's FROM would break if every shard ran it alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockFacts<'t, 'a> {
+    /// `None`: the statement's own block; the block of a subquery's position is not always known, and is then `usize::MAX`.
+    pub parent: Option<usize>,
+    /// WHERE, and the scope in which its names are resolved.
+    pub selection: Option<&'t Expr<'a>>,
+    pub scope: ScopeId,
+    /// A side that keeps all its rows has no distributed table, but the other side has one.
+    pub preserves_undistributed: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Analysis<'f, 't, 'a> {
+    pub occurrences: Vec<Occurrence<'f, 't, 'a>>,
+    pub flows: Vec<Flow>,
+    pub functions: Vec<FunctionUse<'f, 't, 'a>>,
+    pub qualifiers: Vec<Qualifier>,
+    pub blocks: Vec<BlockFacts<'t, 'a>>,
+    pub scopes: Vec<scope::Scope<'t, 'a>>,
+    /// `'t'::regclass` and its kin.
+    pub catalog_cast: bool,
+    /// FOR UPDATE or FOR SHARE.
+    pub lock: Option<Span>,
+    pub into: Option<Span>,
+    /// `ctid` and other system columns of a distributed table.
+    pub system_column: Option<Span>,
+    /// A table's name used as a value: the whole row.
+    pub whole_row: Option<Span>,
+    /// TABLESAMPLE of a distributed table.
+    pub sample: Option<Span>,
+    pub stars: bool,
+    pub natural: bool,
+    /// INSERT, UPDATE, DELETE or MERGE inside WITH.
+    pub modifying_cte: bool,
+    pub with: bool,
+    /// Number of parameters: the highest.
+    pub parameters: usize,
+    /// What UPDATE, MERGE and ON CONFLICT set, with the table they set it in.
+    pub assignments: Vec<(usize, &'t Assignment<'a>)>,
+    /// Every INSERT, with its table.
+    pub inserts: Vec<(usize, &'t Insert<'a>)>,
+    /// MERGE inserts rows whose key is not that of a source row.
+    pub merge_unanchored: bool,
+    /// MERGE inserts rows with the key of this source into this target.
+    pub merge_sources: Vec<(usize, usize)>,
+    /// A name reaches into another database: `app.public.t`.
+    pub database_names: Vec<Span>,
+}
+
+/// Walks a statement.
+pub(crate) fn analyse<'f, 't, 'a>(
+    facts: Facts<'f>,
+    sql: &'a str,
+    statement: &'t Statement<'a>,
+) -> Analysis<'f, 't, 'a> {
+    let mut walker = walk::Walker::new(facts, sql);
+    walker.statement(statement, None);
+    walker.finish()
+}
+
+impl Analysis<'_, '_, '_> {
+    pub fn distributed(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.occurrences.len()).filter(|index| self.occurrences[*index].distributed().is_some())
+    }
+
+    pub fn any_target(&self, condition: impl Fn(&Target<'_>) -> bool) -> bool {
+        self.occurrences.iter().any(|occurrence| condition(&occurrence.target))
+    }
+
+    /// Every distributed occurrence that shares its rows' places with `root`, root included.
+    pub fn together_with(&self, root: usize) -> Vec<bool> {
+        let mut together = vec![false; self.occurrences.len()];
+        together[root] = true;
+        loop {
+            let before = together.iter().filter(|flag| **flag).count();
+            for flow in &self.flows {
+                if together[flow.from] {
+                    together[flow.to] = true;
+                }
+            }
+            if together.iter().filter(|flag| **flag).count() == before {
+                return together;
+            }
+        }
+    }
+}

@@ -1,0 +1,809 @@
+//! The walk itself: blocks, scopes, expressions, CTEs.
+
+use std::collections::HashMap;
+
+use super::facts::{Pin, Side};
+use super::scope::{Columns, Item, KeyTerm, Output, Resolved, SYSTEM_COLUMNS, Scope, ScopeId, readings};
+use super::{Analysis, BlockFacts, Flow, FunctionUse, Occurrence, Qualifier};
+use crate::Facts;
+use crate::catalog::FunctionKind;
+use crate::names::{Found, Routine, Target};
+use crate::syntax::{
+    Assignment, Body, Child, Delete, Distinct, Expr, ExprKind, FromItem, Ident, Insert, InsertSource, JoinCondition,
+    JoinKind, LimitCount, MergeInto, Name, OnConflict, Query, Returning, Select, SelectItem, Statement, TableRef,
+    Update, With,
+};
+
+/// Output columns of a query; `None` when their names are not known.
+pub(super) type Outputs<'a> = Option<Vec<Output<'a>>>;
+
+struct CteEntry<'t, 'a> {
+    name: &'t str,
+    id: usize,
+    outputs: Outputs<'a>,
+}
+
+pub(super) struct Walker<'f, 't, 'a> {
+    pub facts: Facts<'f>,
+    pub sql: &'a str,
+    pub analysis: Analysis<'f, 't, 'a>,
+    pub pins: Vec<Pin>,
+    pub flows: Vec<(Flow, Vec<usize>)>,
+    ctes: Vec<CteEntry<'t, 'a>>,
+    /// How often each CTE is named, by its id.
+    cte_uses: Vec<usize>,
+    /// Output columns of subqueries in expressions, by address.
+    outputs: HashMap<usize, Outputs<'a>>,
+}
+
+/// A FROM clause's joins: which occurrences are on which side.
+pub(super) enum Joined<'t, 'a> {
+    Leaf(std::ops::Range<usize>),
+    Join {
+        kind: JoinKind,
+        left: Box<Joined<'t, 'a>>,
+        right: Box<Joined<'t, 'a>>,
+        condition: &'t JoinCondition<'a>,
+        occurrences: std::ops::Range<usize>,
+    },
+}
+
+impl Joined<'_, '_> {
+    pub fn occurrences(&self) -> std::ops::Range<usize> {
+        match self {
+            Joined::Leaf(range) | Joined::Join { occurrences: range, .. } => range.clone(),
+        }
+    }
+}
+
+impl<'f, 't, 'a> Walker<'f, 't, 'a> {
+    pub fn new(facts: Facts<'f>, sql: &'a str) -> Self {
+        Self {
+            facts,
+            sql,
+            analysis: Analysis::default(),
+            pins: Vec::new(),
+            flows: Vec::new(),
+            ctes: Vec::new(),
+            cte_uses: Vec::new(),
+            outputs: HashMap::new(),
+        }
+    }
+
+    pub fn finish(mut self) -> Analysis<'f, 't, 'a> {
+        let once = |ctes: &[usize], uses: &[usize]| ctes.iter().all(|cte| uses[*cte] <= 1);
+        for (flow, ctes) in std::mem::take(&mut self.flows) {
+            if once(&ctes, &self.cte_uses) {
+                self.analysis.flows.push(flow);
+            }
+        }
+        for pin in std::mem::take(&mut self.pins) {
+            if once(&pin.ctes, &self.cte_uses) {
+                self.analysis.occurrences[pin.occurrence].pin(&pin.keys);
+            }
+        }
+        // Each pass carries pins one flow further.
+        for _ in 0..=self.analysis.flows.len() {
+            let mut changed = false;
+            for index in 0..self.analysis.flows.len() {
+                let flow = self.analysis.flows[index];
+                if !flow.locality_only
+                    && let Some(keys) = self.analysis.occurrences[flow.from].pins.clone()
+                {
+                    changed |= self.analysis.occurrences[flow.to].pin(&keys);
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        self.analysis
+    }
+
+    pub fn scope(&mut self, parent: Option<ScopeId>) -> ScopeId {
+        self.analysis.scopes.push(Scope { parent, ..Scope::default() });
+        self.analysis.scopes.len() - 1
+    }
+
+    fn block(&mut self, parent: Option<usize>) -> usize {
+        self.analysis.blocks.push(BlockFacts { parent, selection: None, scope: 0, preserves_undistributed: false });
+        self.analysis.blocks.len() - 1
+    }
+
+    pub fn statement(&mut self, statement: &'t Statement<'a>, block: Option<usize>) -> Outputs<'a> {
+        match statement {
+            Statement::Query(query) => self.query(query, None, block),
+            Statement::Insert(insert) => self.insert(insert, block),
+            Statement::Update(update) => self.update(update, block),
+            Statement::Delete(delete) => self.delete(delete, block),
+            Statement::Merge(merge) => self.merge(merge, block),
+        }
+    }
+
+    fn with(&mut self, with: Option<&'t With<'a>>, block: Option<usize>) {
+        let Some(with) = with else { return };
+        self.analysis.with = true;
+        for cte in &with.ctes {
+            let id = self.cte_uses.len();
+            self.cte_uses.push(0);
+            if with.recursive {
+                self.ctes.push(CteEntry { name: cte.name.name.as_ref(), id, outputs: None });
+            }
+            let mut outputs = self.statement(&cte.statement, Some(block.unwrap_or(usize::MAX)));
+            if with.recursive {
+                let recursive = self.cte_uses[id] > 0;
+                self.ctes.pop();
+                if recursive {
+                    outputs = None;
+                }
+            }
+            if !matches!(cte.statement, Statement::Query(_)) {
+                self.analysis.modifying_cte = true;
+                outputs = None;
+            }
+            let outputs = rename(outputs, &cte.columns);
+            self.ctes.push(CteEntry { name: cte.name.name.as_ref(), id, outputs });
+        }
+    }
+
+    /// Walks a query whose names may also mean those of the scope `parent`.
+    pub fn query(&mut self, query: &'t Query<'a>, parent: Option<ScopeId>, block: Option<usize>) -> Outputs<'a> {
+        let visible = self.ctes.len();
+        self.with(query.with.as_ref(), block);
+        let (mut outputs, scope) = match &query.body {
+            Body::Select(select) => self.select(select, parent, block),
+            Body::Values { rows } => {
+                let scope = self.scope(parent);
+                for expr in rows.iter().flatten() {
+                    self.expr(expr, scope);
+                }
+                let count = rows.first().map_or(0, Vec::len);
+                let output = |index: usize| Output { name: Some(format!("column{}", index + 1).into()), key: None };
+                (Some((0..count).map(output).collect()), scope)
+            }
+            Body::Table(table) => {
+                let scope = self.scope(parent);
+                let block = self.block(block);
+                let leaf = self.table(table, scope, block);
+                let outputs = self.star_outputs(scope, None);
+                self.analysis.stars = true;
+                let _ = leaf;
+                (outputs, scope)
+            }
+            Body::SetOperation { left, right, .. } => {
+                let left = self.query(left, parent, Some(block.unwrap_or(usize::MAX)));
+                let right = self.query(right, parent, Some(block.unwrap_or(usize::MAX)));
+                (unite(left, right), self.scope(parent))
+            }
+            Body::Nested(inner) => (self.query(inner, parent, block), self.scope(parent)),
+        };
+        for item in &query.order_by {
+            self.expr(&item.expr, scope);
+        }
+        if let Some(limit) = &query.limit
+            && let LimitCount::Expr(expr) = &limit.count
+        {
+            self.expr(expr, scope);
+        }
+        if let Some(offset) = &query.offset {
+            self.expr(offset, scope);
+        }
+        if let Some(span) = query.locks.first() {
+            self.analysis.lock = Some(*span);
+        }
+        if query.limit.is_some() || query.offset.is_some() {
+            strip_keys(&mut outputs);
+        }
+        self.ctes.truncate(visible);
+        outputs
+    }
+
+    fn select(
+        &mut self,
+        select: &'t Select<'a>,
+        parent: Option<ScopeId>,
+        outer: Option<usize>,
+    ) -> (Outputs<'a>, ScopeId) {
+        let block = self.block(outer);
+        let scope = self.scope(parent);
+        let joined: Vec<_> = select.from.iter().map(|item| self.from_item(item, scope, parent, block)).collect();
+        if let Some(into) = select.into {
+            self.analysis.into = Some(into);
+        }
+        for item in &select.items {
+            self.expr(&item.expr, scope);
+        }
+        let lists = [select.selection.as_ref(), select.having.as_ref()];
+        for expr in lists.into_iter().flatten() {
+            self.expr(expr, scope);
+        }
+        if let Some(group) = &select.group_by {
+            group.exprs.iter().for_each(|expr| self.expr(expr, scope));
+        }
+        if let Some(Distinct::On(exprs)) = &select.distinct {
+            exprs.iter().for_each(|expr| self.expr(expr, scope));
+        }
+        for (_, window) in &select.windows {
+            window.exprs(&mut |expr| self.expr(expr, scope));
+        }
+        self.block_facts(joined, select.selection.as_ref(), scope, block);
+        let outputs = self.select_outputs(select, scope);
+        (outputs, scope)
+    }
+
+    /// The output columns, with the keys that pass through the block unharmed.
+    fn select_outputs(&self, select: &'t Select<'a>, scope: ScopeId) -> Outputs<'a> {
+        let window = |expr: &Expr<'a>| matches!(&expr.kind, ExprKind::Call(call) if call.over.is_some());
+        let aggregate = |expr: &Expr<'a>| matches!(&expr.kind, ExprKind::Call(call) if call.over.is_none() && self.is_aggregate(&call.name));
+        let any = |condition: &dyn Fn(&Expr<'a>) -> bool| {
+            select.items.iter().any(|item| item.expr.any(&mut |expr| condition(expr)))
+        };
+        let grouped = select.group_by.is_some() || select.having.is_some() || any(&aggregate);
+        let harmed = matches!(select.distinct, Some(Distinct::On(_))) || any(&window);
+        let group_keys: Vec<KeyTerm> = match &select.group_by {
+            Some(group) if !group.sets => group
+                .exprs
+                .iter()
+                .filter_map(|expr| match &expr.kind {
+                    ExprKind::Integer => {
+                        let position: usize = expr.span.of(self.sql).parse().ok()?;
+                        self.key_term(&select.items.get(position.checked_sub(1)?)?.expr, scope)
+                    }
+                    _ => self.key_term(expr, scope),
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        let mut outputs = Vec::with_capacity(select.items.len());
+        for item in &select.items {
+            match &item.expr.kind {
+                ExprKind::Star(name) => outputs.extend(self.star_outputs(scope, name.as_ref())?),
+                ExprKind::Other { name: crate::syntax::OtherName::Fixed("*"), .. } => return None,
+                kind => {
+                    let name = match (&item.alias, kind) {
+                        (Some(alias), _) => Some(alias.name.clone()),
+                        (None, ExprKind::Column(name)) => name.parts.last().map(|part| part.name.clone()),
+                        _ => None,
+                    };
+                    outputs.push(Output { name, key: self.key_term(&item.expr, scope) });
+                }
+            }
+        }
+        for output in &mut outputs {
+            let kept = !harmed && (!grouped || output.key.as_ref().is_some_and(|key| group_keys.contains(key)));
+            if !kept {
+                output.key = None;
+            }
+        }
+        Some(outputs)
+    }
+
+    fn star_outputs(&self, scope: ScopeId, table: Option<&Name<'a>>) -> Outputs<'a> {
+        let scope = &self.analysis.scopes[scope];
+        if scope.merges {
+            return None;
+        }
+        let mut outputs = Vec::new();
+        for item in &scope.items {
+            if table.is_some_and(|table| table.last() != item.name) {
+                continue;
+            }
+            match &item.columns {
+                Columns::Opaque => return None,
+                Columns::Derived(columns) => outputs.extend(columns.iter().cloned()),
+                Columns::Base { occurrence, renamed, .. } => {
+                    let entry = &self.analysis.occurrences[*occurrence];
+                    let key = entry.distributed().map(|(_, key)| key.name.as_str());
+                    for (index, column) in entry.relation?.columns.iter().enumerate() {
+                        let name = renamed
+                            .get(index)
+                            .map_or_else(|| column.name.clone().into(), |ident: &Ident<'a>| ident.name.clone());
+                        let term = (key == Some(column.name.as_str())).then(|| KeyTerm::of(*occurrence));
+                        outputs.push(Output { name: Some(name), key: term });
+                    }
+                }
+            }
+        }
+        Some(outputs)
+    }
+
+    pub fn is_aggregate(&self, name: &Name<'_>) -> bool {
+        match self.facts.find_function(name) {
+            Routine::BuiltIn(built_in) => built_in.aggregate,
+            Routine::User { overloads, .. } => {
+                overloads.iter().any(|function| function.kind == FunctionKind::Aggregate)
+            }
+        }
+    }
+
+    /// Registers a FROM item and everything in it. `outer` is what its non-lateral subqueries can refer to.
+    fn from_item(
+        &mut self,
+        item: &'t FromItem<'a>,
+        scope: ScopeId,
+        outer: Option<ScopeId>,
+        block: usize,
+    ) -> Joined<'t, 'a> {
+        let first = self.analysis.occurrences.len();
+        match item {
+            FromItem::Table(table) => return self.table(table, scope, block),
+            FromItem::Query { lateral, query, alias, .. } => {
+                let outputs = self.query(query, if *lateral { Some(scope) } else { outer }, Some(block));
+                let columns = alias.as_ref().map_or(&[][..], |alias| &alias.columns);
+                let name = alias.as_ref().and_then(|alias| alias.name.as_ref()).map_or("", |name| name.name.as_ref());
+                let columns = rename(outputs, columns).map_or(Columns::Opaque, Columns::Derived);
+                self.analysis.scopes[scope].items.push(Item { name: name.into(), columns });
+            }
+            FromItem::Function { exprs, alias, .. } => {
+                exprs.iter().for_each(|expr| self.expr(expr, scope));
+                let name = match alias.as_ref().and_then(|alias| alias.name.as_ref()) {
+                    Some(name) => name.name.as_ref(),
+                    None => match exprs.first().map(|expr| &expr.kind) {
+                        Some(ExprKind::Call(call)) => call.name.last(),
+                        _ => "",
+                    },
+                };
+                self.analysis.scopes[scope].items.push(Item { name: name.into(), columns: Columns::Opaque });
+            }
+            FromItem::Join { kind, left, right, condition, alias } => {
+                let items = self.analysis.scopes[scope].items.len();
+                let left = Box::new(self.from_item(left, scope, outer, block));
+                let right = Box::new(self.from_item(right, scope, outer, block));
+                if matches!(condition, JoinCondition::Using(_) | JoinCondition::Natural) {
+                    let scope = &mut self.analysis.scopes[scope];
+                    scope.merges = true;
+                    scope.merges_full |= *kind == JoinKind::Full || *kind == JoinKind::Right;
+                    self.analysis.natural |= matches!(condition, JoinCondition::Natural);
+                }
+                if let JoinCondition::On(expr) = condition {
+                    self.expr(expr, scope);
+                }
+                if let Some(name) = alias.as_ref().and_then(|alias| alias.name.as_ref()) {
+                    if !matches!(condition, JoinCondition::Using(_))
+                        || alias.as_ref().is_some_and(|alias| !alias.columns.is_empty())
+                    {
+                        // The join's alias hides the names below it.
+                        self.analysis.scopes[scope].items.truncate(items);
+                    }
+                    self.analysis.scopes[scope]
+                        .items
+                        .push(Item { name: name.name.as_ref().into(), columns: Columns::Opaque });
+                }
+                return Joined::Join {
+                    kind: *kind,
+                    left,
+                    right,
+                    condition,
+                    occurrences: first..self.analysis.occurrences.len(),
+                };
+            }
+        }
+        Joined::Leaf(first..self.analysis.occurrences.len())
+    }
+
+    /// A relation in FROM: a CTE, or a relation of the catalog.
+    fn table(&mut self, table: &'t TableRef<'a>, scope: ScopeId, block: usize) -> Joined<'t, 'a> {
+        let first = self.analysis.occurrences.len();
+        if let [single] = table.name.parts.as_slice()
+            && let Some(entry) = self.ctes.iter().rev().find(|entry| entry.name == single.name)
+        {
+            self.cte_uses[entry.id] += 1;
+            let columns = match &entry.outputs {
+                Some(outputs) => {
+                    let mut outputs = outputs.clone();
+                    outputs.iter_mut().filter_map(|output| output.key.as_mut()).for_each(|key| key.ctes.push(entry.id));
+                    let renames = table.alias.as_ref().map_or(&[][..], |alias| &alias.columns);
+                    rename(Some(outputs), renames).map_or(Columns::Opaque, Columns::Derived)
+                }
+                None => Columns::Opaque,
+            };
+            self.analysis.scopes[scope].items.push(Item { name: table.visible_name().into(), columns });
+            return Joined::Leaf(first..first);
+        }
+        let occurrence = self.occurrence(table, block, false);
+        let entry = &self.analysis.occurrences[occurrence];
+        let renamed = table.alias.as_ref().map_or(&[][..], |alias| &alias.columns);
+        let known = entry.relation.is_some() || (entry.distributed().is_some() && renamed.is_empty());
+        let columns =
+            if known { Columns::Base { occurrence, aliased: table.alias.is_some(), renamed } } else { Columns::Opaque };
+        self.analysis.scopes[scope].items.push(Item { name: table.visible_name().into(), columns });
+        Joined::Leaf(first..first + 1)
+    }
+
+    fn occurrence(&mut self, table: &'t TableRef<'a>, block: usize, written: bool) -> usize {
+        let Found { full, target, relation } = self.facts.find_relation(&table.name);
+        let occurrence = self.analysis.occurrences.len();
+        let parts = &table.name.parts;
+        if let Some(last) = parts.last()
+            && parts.len() > 1
+        {
+            let span = crate::scan::Span { start: parts[0].span.start, end: last.span.start };
+            self.analysis.qualifiers.push(Qualifier { span, occurrence });
+            if parts.len() > 2 {
+                self.analysis
+                    .database_names
+                    .push(crate::scan::Span { start: parts[0].span.start, end: parts[1].span.start });
+            }
+        }
+        if matches!(target, Target::Distributed { .. }) && table.sample.is_some() {
+            self.analysis.sample = table.sample;
+        }
+        self.analysis.occurrences.push(Occurrence {
+            table,
+            full,
+            target,
+            relation,
+            block,
+            written,
+            nullable: false,
+            pins: None,
+        });
+        occurrence
+    }
+
+    /// The table that a statement changes, as an item of the scope.
+    fn target(&mut self, table: &'t TableRef<'a>, scope: ScopeId, block: usize) -> usize {
+        let occurrence = self.occurrence(table, block, true);
+        let columns = Columns::Base { occurrence, aliased: table.alias.is_some(), renamed: &[] };
+        self.analysis.scopes[scope].items.push(Item { name: table.visible_name().into(), columns });
+        occurrence
+    }
+
+    fn assignments(&mut self, assignments: &'t [Assignment<'a>], target: usize, scope: ScopeId) {
+        for assignment in assignments {
+            self.expr(&assignment.value, scope);
+            self.analysis.assignments.push((target, assignment));
+        }
+    }
+
+    fn items(&mut self, items: &'t [SelectItem<'a>], scope: ScopeId) {
+        items.iter().for_each(|item| self.expr(&item.expr, scope));
+    }
+
+    fn returning(&mut self, returning: Option<&'t Returning<'a>>, scope: ScopeId) {
+        if let Some(returning) = returning {
+            self.items(&returning.items, scope);
+        }
+    }
+
+    fn update(&mut self, update: &'t Update<'a>, outer: Option<usize>) -> Outputs<'a> {
+        let visible = self.ctes.len();
+        self.with(update.with.as_ref(), outer);
+        let (block, scope) = (self.block(outer), self.scope(None));
+        let target = self.target(&update.target, scope, block);
+        let mut joined = vec![Joined::Leaf(target..target + 1)];
+        joined.extend(update.from.iter().map(|item| self.from_item(item, scope, None, block)));
+        self.assignments(&update.assignments, target, scope);
+        if let Some(selection) = &update.selection {
+            self.expr(selection, scope);
+        }
+        self.returning(update.returning.as_ref(), scope);
+        self.block_facts(joined, update.selection.as_ref(), scope, block);
+        self.ctes.truncate(visible);
+        None
+    }
+
+    fn delete(&mut self, delete: &'t Delete<'a>, outer: Option<usize>) -> Outputs<'a> {
+        let visible = self.ctes.len();
+        self.with(delete.with.as_ref(), outer);
+        let (block, scope) = (self.block(outer), self.scope(None));
+        let target = self.target(&delete.target, scope, block);
+        let mut joined = vec![Joined::Leaf(target..target + 1)];
+        joined.extend(delete.using.iter().map(|item| self.from_item(item, scope, None, block)));
+        if let Some(selection) = &delete.selection {
+            self.expr(selection, scope);
+        }
+        self.returning(delete.returning.as_ref(), scope);
+        self.block_facts(joined, delete.selection.as_ref(), scope, block);
+        self.ctes.truncate(visible);
+        None
+    }
+
+    fn insert(&mut self, insert: &'t Insert<'a>, outer: Option<usize>) -> Outputs<'a> {
+        let visible = self.ctes.len();
+        self.with(insert.with.as_ref(), outer);
+        let (block, scope) = (self.block(outer), self.scope(None));
+        let target = self.target(&insert.target, scope, block);
+        let position = self.key_position(target, insert.columns.as_deref());
+        self.analysis.inserts.push((target, insert));
+        match &insert.source {
+            InsertSource::DefaultValues => {}
+            InsertSource::Values(rows) => {
+                let values = self.scope(None);
+                rows.iter().flat_map(|row| &row.values).for_each(|expr| self.expr(expr, values));
+                self.pin_to_rows(target, position, rows.iter().map(|row| row.values.as_slice()));
+            }
+            InsertSource::Query(query) => {
+                let outputs = self.query(query, None, Some(block));
+                self.pin_to_query(target, position, query, outputs);
+            }
+        }
+        let excluded = Item { name: "excluded".into(), columns: Columns::Opaque };
+        if let Some(OnConflict { exprs, assignments }) = &insert.on_conflict {
+            let inner = self.scope(Some(scope));
+            self.analysis.scopes[inner].items.push(excluded);
+            exprs.iter().for_each(|expr| self.expr(expr, inner));
+            self.assignments(assignments, target, inner);
+        }
+        self.returning(insert.returning.as_ref(), scope);
+        self.ctes.truncate(visible);
+        None
+    }
+
+    fn merge(&mut self, merge: &'t MergeInto<'a>, outer: Option<usize>) -> Outputs<'a> {
+        let visible = self.ctes.len();
+        self.with(merge.with.as_ref(), outer);
+        let (block, scope) = (self.block(outer), self.scope(None));
+        let target = self.target(&merge.target, scope, block);
+        let source = self.from_item(&merge.source, scope, None, block);
+        self.expr(&merge.condition, scope);
+        merge.exprs.iter().for_each(|expr| self.expr(expr, scope));
+        self.assignments(&merge.assignments, target, scope);
+        self.block_facts(vec![source], None, scope, block);
+        // Rows of the target that match nothing stay as they are; rows of the source all count.
+        let side = Side::Only(target..target + 1);
+        for conjunct in merge.condition.conjuncts() {
+            self.conjunct(conjunct, scope, &side);
+        }
+        for (columns, values) in &merge.inserts {
+            values.iter().for_each(|expr| self.expr(expr, scope));
+            let position = self.key_position(target, if columns.is_empty() { None } else { Some(columns) });
+            let value = position.and_then(|position| values.get(position));
+            let anchored = value.and_then(|value| self.key_term(value, scope)).and_then(|term| term.single());
+            match anchored {
+                Some(from) => {
+                    // What is inserted belongs where its source row is: without a pin there, the target has none either.
+                    self.analysis.merge_sources.push((from, target));
+                }
+                None => self.analysis.merge_unanchored = true,
+            }
+        }
+        self.ctes.truncate(visible);
+        None
+    }
+
+    /// Walks an expression: its columns, functions and subqueries.
+    pub fn expr(&mut self, expr: &'t Expr<'a>, scope: ScopeId) {
+        match &expr.kind {
+            ExprKind::Column(name) => self.column(name, scope),
+            ExprKind::Star(_) => self.analysis.stars = true,
+            ExprKind::Parameter(index) => self.analysis.parameters = self.analysis.parameters.max(index + 1),
+            ExprKind::Cast { target, .. } => {
+                self.analysis.catalog_cast |= target.name.starts_with("reg") && is_reg_type(&target.name)
+            }
+            ExprKind::Call(call) => {
+                let routine = self.facts.find_function(&call.name);
+                self.analysis.functions.push(FunctionUse { call, routine });
+            }
+            ExprKind::Other { name: crate::syntax::OtherName::Fixed("*"), .. } => self.analysis.stars = true,
+            _ => {}
+        }
+        let mut queries: Vec<&'t Query<'a>> = Vec::new();
+        let mut exprs: Vec<&'t Expr<'a>> = Vec::new();
+        expr.children(&mut |child| match child {
+            Child::Expr(expr) => exprs.push(expr),
+            Child::Query(query) => queries.push(query),
+        });
+        exprs.into_iter().for_each(|child| self.expr(child, scope));
+        for query in queries {
+            let outputs = self.query(query, Some(scope), Some(usize::MAX));
+            self.outputs.insert(std::ptr::from_ref(query).addr(), outputs);
+        }
+        if let ExprKind::InQuery { operand, query, .. }
+        | ExprKind::QuantifiedQuery { equal: true, any: true, operand, query } = &expr.kind
+        {
+            self.membership(operand, query, scope);
+        }
+    }
+
+    /// What a subquery in an expression puts out, once it was walked.
+    pub fn outputs_of(&self, query: &Query<'a>) -> Outputs<'a> {
+        self.outputs.get(&std::ptr::from_ref(query).addr()).cloned().flatten()
+    }
+
+    fn column(&mut self, name: &'t Name<'a>, scope: ScopeId) {
+        if name.parts.len() >= 3 {
+            self.qualified_column(name, scope);
+        }
+        let (resolved, _) = self.resolve(name, scope);
+        let span = name.span();
+        if let Resolved::WholeRow { .. } = resolved {
+            self.analysis.whole_row = Some(span);
+        }
+        let column = name.last();
+        if SYSTEM_COLUMNS.contains(&column) {
+            let table = name.parts.len().checked_sub(2).map(|index| name.parts[index].name.as_ref());
+            let items = &self.analysis.scopes[scope].items;
+            let system = items.iter().any(|item| {
+                table.is_none_or(|table| table == item.name)
+                    && matches!(&item.columns, Columns::Base { occurrence, .. }
+                        if self.analysis.occurrences[*occurrence].distributed().is_some())
+            });
+            let parent = self.analysis.scopes[scope].parent;
+            if system {
+                self.analysis.system_column = Some(span);
+            } else if let (Resolved::Unknown, Some(parent)) = (resolved, parent) {
+                self.column(name, parent);
+            }
+        }
+    }
+
+    /// `public.t.a`: where the schema's name stands, so that it can be replaced.
+    fn qualified_column(&mut self, name: &'t Name<'a>, scope: ScopeId) {
+        let mut next = Some(scope);
+        while let Some(id) = next {
+            for item in &self.analysis.scopes[id].items {
+                let Columns::Base { occurrence, aliased: false, .. } = item.columns else { continue };
+                for table in 1..name.parts.len() - 1 {
+                    let entry = &self.analysis.occurrences[occurrence];
+                    if name.parts[table].name == item.name && name.parts[table - 1].name == entry.full.schema {
+                        let span =
+                            crate::scan::Span { start: name.parts[0].span.start, end: name.parts[table].span.start };
+                        if table > 1 {
+                            let database = crate::scan::Span { start: span.start, end: name.parts[1].span.start };
+                            self.analysis.database_names.push(database);
+                        }
+                        self.analysis.qualifiers.push(Qualifier { span, occurrence });
+                        return;
+                    }
+                }
+            }
+            next = self.analysis.scopes[id].parent;
+        }
+    }
+
+    /// What a column's name refers to, and how many scopes outside.
+    pub fn resolve(&self, name: &Name<'_>, scope: ScopeId) -> (Resolved, usize) {
+        self.analysis.resolve(name, scope)
+    }
+
+    /// The distribution key that an expression is, if it is one.
+    pub fn key_term(&self, expr: &Expr<'a>, scope: ScopeId) -> Option<KeyTerm> {
+        self.key_term_at(expr, scope).map(|(term, _)| term)
+    }
+
+    pub fn key_term_at(&self, expr: &Expr<'a>, scope: ScopeId) -> Option<(KeyTerm, usize)> {
+        let ExprKind::Column(name) = &expr.bare().kind else { return None };
+        match self.resolve(name, scope) {
+            (Resolved::Base { occurrence, column }, depth) => {
+                let (_, key) = self.analysis.occurrences[occurrence].distributed()?;
+                (key.name == column).then(|| (KeyTerm::of(occurrence), depth))
+            }
+            (Resolved::Derived { key, .. }, depth) => key.map(|key| (key, depth)),
+            _ => None,
+        }
+    }
+}
+
+fn is_reg_type(name: &str) -> bool {
+    matches!(
+        name,
+        "regclass"
+            | "regproc"
+            | "regprocedure"
+            | "regoper"
+            | "regoperator"
+            | "regtype"
+            | "regnamespace"
+            | "regrole"
+            | "regconfig"
+            | "regdictionary"
+            | "regcollation"
+    )
+}
+
+impl<'t, 'a> Analysis<'_, 't, 'a> {
+    pub fn resolve(&self, name: &Name<'_>, scope: ScopeId) -> (Resolved, usize) {
+        let readings = readings(name);
+        let mut depth = 0;
+        let mut next = Some(scope);
+        while let Some(id) = next {
+            let scope = &self.scopes[id];
+            for reading in &readings {
+                let found = match reading.table {
+                    Some(table) => self.resolve_qualified(scope, reading.schema, table, reading.column),
+                    None => self.resolve_bare(scope, reading.column),
+                };
+                if let Some(resolved) = found {
+                    return (resolved, depth);
+                }
+            }
+            next = scope.parent;
+            depth += 1;
+        }
+        (Resolved::Unknown, depth)
+    }
+
+    fn resolve_qualified(
+        &self,
+        scope: &Scope<'t, 'a>,
+        schema: Option<&str>,
+        table: &str,
+        column: &str,
+    ) -> Option<Resolved> {
+        let item = scope.items.iter().find(|item| {
+            item.name == table
+                && schema.is_none_or(|schema| {
+                    matches!(&item.columns, Columns::Base { occurrence, aliased: false, .. }
+                        if self.occurrences[*occurrence].full.schema == schema)
+                })
+        })?;
+        Some(self.column_of(item, column).unwrap_or(Resolved::Unknown))
+    }
+
+    fn resolve_bare(&self, scope: &Scope<'t, 'a>, column: &str) -> Option<Resolved> {
+        let mut found = scope.items.iter().filter_map(|item| self.column_of(item, column));
+        if let Some(first) = found.next() {
+            let several = found.next().is_some();
+            let usable = !several || (scope.merges && !scope.merges_full);
+            return Some(if usable { first } else { Resolved::Unknown });
+        }
+        if scope.items.iter().any(|item| matches!(item.columns, Columns::Opaque)) {
+            return Some(Resolved::Unknown);
+        }
+        scope.items.iter().find(|item| item.name == column).map(|item| Resolved::WholeRow {
+            occurrence: match item.columns {
+                Columns::Base { occurrence, .. } => Some(occurrence),
+                _ => None,
+            },
+        })
+    }
+
+    fn column_of(&self, item: &Item<'t, 'a>, column: &str) -> Option<Resolved> {
+        match &item.columns {
+            Columns::Opaque => None,
+            Columns::Derived(outputs) => {
+                let output = outputs.iter().find(|output| output.name.as_deref() == Some(column))?;
+                Some(Resolved::Derived {
+                    key: output.key.clone(),
+                    name: output.name.as_ref().map(|name| name.to_string()),
+                })
+            }
+            Columns::Base { occurrence, renamed, .. } => {
+                let entry = &self.occurrences[*occurrence];
+                let Some(relation) = entry.relation else {
+                    let (_, key) = entry.distributed()?;
+                    return (key.name == column)
+                        .then(|| Resolved::Base { occurrence: *occurrence, column: column.to_owned() });
+                };
+                let position =
+                    relation.columns.iter().enumerate().position(|(index, own)| match renamed.get(index) {
+                        Some(alias) => alias.name == column,
+                        None => own.name == column,
+                    })?;
+                Some(Resolved::Base { occurrence: *occurrence, column: relation.columns[position].name.clone() })
+            }
+        }
+    }
+}
+
+/// Gives output columns the names of an alias's column list.
+fn rename<'a>(outputs: Outputs<'a>, columns: &[Ident<'a>]) -> Outputs<'a> {
+    let mut outputs = outputs?;
+    for (output, column) in outputs.iter_mut().zip(columns) {
+        output.name = Some(column.name.clone());
+    }
+    Some(outputs)
+}
+
+fn strip_keys(outputs: &mut Outputs<'_>) {
+    outputs.iter_mut().flatten().for_each(|output| output.key = None);
+}
+
+/// The columns of a set operation: each is what it is in both branches.
+fn unite<'a>(left: Outputs<'a>, right: Outputs<'a>) -> Outputs<'a> {
+    let (left, right) = (left?, right?);
+    let united = left.into_iter().zip(right).map(|(left, right)| {
+        let key = match (left.key, right.key) {
+            (Some(mut left), Some(right)) => {
+                left.occurrences.extend(right.occurrences);
+                left.ctes.extend(right.ctes);
+                Some(KeyTerm { whole: left.whole && right.whole, ..left })
+            }
+            (Some(one), None) | (None, Some(one)) => Some(KeyTerm { whole: false, ..one }),
+            (None, None) => None,
+        };
+        Output { name: left.name, key }
+    });
+    Some(united.collect())
+}

@@ -1,0 +1,507 @@
+//! INSERT into distributed tables: rows go to the shards of their keys.
+
+use crate::analysis::assigned_constant;
+use crate::catalog::{Column, Relation};
+use crate::directory::{ColocationId, KeyColumn, KeyType};
+use crate::edits::append;
+use crate::names::{Effect, Routine, Target};
+use crate::plan::{
+    Insert as InsertPlan, InsertPiece, InsertRow, Keys, Many, ManyWrite, Piece, Plan, Refusal, RowKey, Template,
+};
+use crate::scan::Span;
+use crate::statement::{Context, refuse};
+use crate::syntax::{Body, Expr, ExprKind, Insert, InsertSource, Overriding, Statement};
+use crate::{quote_identifier, quote_literal};
+
+pub(crate) fn plan(context: &Context<'_, '_, '_>, insert: &Insert<'_>) -> Plan {
+    let analysis = context.analysis;
+    let target = analysis.inserts.iter().find(|(_, own)| std::ptr::eq(*own, insert)).map(|(target, _)| *target);
+    let Some(occurrence) = target.map(|target| &analysis.occurrences[target]) else {
+        return refuse("INSERT without a table").into();
+    };
+    let Some((colocation, key)) = occurrence.distributed() else {
+        return Refusal {
+            hint: Some("Read the distributed tables first, and insert the rows in a second statement.".to_owned()),
+            position: Some(occurrence.table.name.span().start),
+            ..refuse("INSERT into a table that is not distributed cannot read distributed tables")
+        }
+        .into();
+    };
+    let Some(relation) = occurrence.relation else {
+        return refuse(format!("the catalog does not know table \"{}\"", occurrence.full.name)).into();
+    };
+    let other =
+        analysis.occurrences.iter().find(|occurrence| matches!(occurrence.target, Target::Unsharded | Target::Unknown));
+    if let Some(other) = other {
+        return Refusal {
+            hint: Some("Distribute that table, make it a reference table, or use COPY.".to_owned()),
+            position: Some(other.table.name.span().start),
+            ..refuse(format!(
+                "INSERT into a distributed table cannot read \"{}\", which is not distributed",
+                other.full.name
+            ))
+        }
+        .into();
+    }
+    if let InsertSource::Query(_) = insert.source {
+        return from_query(context, insert, target.unwrap_or_default());
+    }
+    let rows = Rows { context, insert, relation, colocation, key };
+    match rows.plan() {
+        Ok(plan) => plan,
+        Err(refusal) => Plan::Refuse(*refusal),
+    }
+}
+
+/// INSERT ... SELECT: on one shard, or by every shard alone.
+fn from_query(context: &Context<'_, '_, '_>, insert: &Insert<'_>, target: usize) -> Plan {
+    if let Some(refusal) = missing(insert, context.analysis.occurrences[target].relation) {
+        return refusal.into();
+    }
+    if context.needs_home() || !context.fits_on_shard() {
+        return refuse(
+            "INSERT ... SELECT of a distributed table cannot use sequences or tables of another co-location group",
+        )
+        .into();
+    }
+    let refusal = Refusal {
+        hint: Some(
+            "Select the distribution key of a co-located table into the distribution key, or use COPY.".to_owned(),
+        ),
+        ..refuse("INSERT ... SELECT that moves rows between shards is not supported yet")
+    };
+    let many = if every_shard_alone(context, insert, target) {
+        let arm = context.slice_edits(true).apply(context.sql, insert.span);
+        Many::Write(ManyWrite { arm, returning: insert.returning.is_some(), verb: "INSERT" })
+    } else {
+        Many::Refuse(refusal.clone())
+    };
+    if matches!(many, Many::Refuse(_)) && context.keys() == Keys::All {
+        return refusal.into();
+    }
+    context.sharded(many).unwrap_or_else(|| refusal.into())
+}
+
+/// Whether each shard's rows give rows of the same shard.
+fn every_shard_alone(context: &Context<'_, '_, '_>, insert: &Insert<'_>, target: usize) -> bool {
+    let analysis = context.analysis;
+    let InsertSource::Query(query) = &insert.source else { return false };
+    let plain = matches!(query.body, Body::Select(_)) && query.limit.is_none() && query.offset.is_none();
+    if !plain || analysis.with || crate::stage::unstageable(context).is_some() {
+        return false;
+    }
+    let block = analysis.occurrences[target].block;
+    analysis.distributed().any(|root| {
+        let own = analysis.occurrences[root].block;
+        if root == target || analysis.blocks[own].parent != Some(block) || analysis.blocks[own].preserves_undistributed
+        {
+            return false;
+        }
+        let together = analysis.together_with(root);
+        let direct = analysis.flows.iter().any(|flow| flow.from == root && flow.to == target);
+        direct && analysis.distributed().all(|index| together[index])
+    })
+}
+
+/// A refusal when an INSERT that runs as it stands leaves out a column whose default only the coordinator computes.
+pub(crate) fn missing_defaults(context: &Context<'_, '_, '_>) -> Option<Refusal> {
+    let own = match context.statement {
+        Statement::Insert(insert) => Some(&**insert),
+        _ => None,
+    };
+    context.analysis.inserts.iter().find_map(|(target, insert)| {
+        let occurrence = &context.analysis.occurrences[*target];
+        let nested = !own.is_some_and(|own| std::ptr::eq(own, *insert)) && occurrence.distributed().is_some();
+        if nested { missing(insert, occurrence.relation) } else { None }
+    })
+}
+
+fn missing(insert: &Insert<'_>, relation: Option<&Relation>) -> Option<Refusal> {
+    let relation = relation?;
+    let given = |column: &Column, index: usize| match (&insert.columns, &insert.source) {
+        (Some(columns), _) => columns.iter().any(|given| given.name.name == column.name),
+        (None, InsertSource::Values(rows)) => rows.iter().all(|row| index < row.values.len()),
+        (None, InsertSource::DefaultValues) => false,
+        (None, InsertSource::Query(query)) => match &query.body {
+            Body::Select(select) => {
+                index < select.items.len()
+                    || select.items.iter().any(|item| matches!(item.expr.kind, ExprKind::Star(_)))
+            }
+            _ => true,
+        },
+    };
+    let defaults = matches!(&insert.source, InsertSource::Values(rows)
+        if rows.iter().flat_map(|row| &row.values).any(|value| matches!(value.kind, ExprKind::Default)));
+    let column = relation
+        .columns
+        .iter()
+        .enumerate()
+        .find(|(index, column)| is_computed(column) && (defaults || !given(column, *index)))
+        .map(|(_, column)| column)?;
+    Some(Refusal {
+        hint: Some(format!("Give column \"{}\" a value, or use INSERT ... VALUES.", column.name)),
+        ..refuse(format!("this INSERT cannot compute the default of column \"{}\"", column.name))
+    })
+}
+
+/// Its default is computed once, before routing.
+fn is_computed(column: &Column) -> bool {
+    column.identity.is_some() || (column.default_is_volatile && column.default.is_some())
+}
+
+fn computed_expression(column: &Column) -> String {
+    match &column.identity {
+        Some(identity) => format!("nextval({})", quote_literal(&identity.sequence).trim_start()),
+        None => column.default.clone().unwrap_or_else(|| "NULL".to_owned()),
+    }
+}
+
+/// `INSERT ... VALUES` and `INSERT ... DEFAULT VALUES`.
+struct Rows<'c, 'f, 't, 'a> {
+    context: &'c Context<'f, 't, 'a>,
+    insert: &'c Insert<'a>,
+    relation: &'f Relation,
+    colocation: ColocationId,
+    key: &'f KeyColumn,
+}
+
+type Planned<T> = Result<T, Box<Refusal>>;
+
+/// Where a column's values come from.
+enum Source<'f> {
+    /// Position among a row's values.
+    Given(usize, &'f Column),
+    /// Left out by the client.
+    Added(&'f Column),
+}
+
+impl<'f> Rows<'_, 'f, '_, '_> {
+    fn plan(&self) -> Planned<Plan> {
+        let empty = Vec::new();
+        let rows: Vec<(&[Expr<'_>], Span)> = match &self.insert.source {
+            InsertSource::Values(rows) => rows.iter().map(|row| (row.values.as_slice(), row.span)).collect(),
+            _ => vec![(empty.as_slice(), Span::default())],
+        };
+        let columns = self.columns(&rows)?;
+        self.check_identity(&columns, &rows)?;
+        if let Some(plan) = self.verbatim(&columns, &rows) {
+            return Ok(plan);
+        }
+        if self.insert.with.is_some() {
+            return Err(Box::new(refuse("INSERT with WITH over several shards is not supported")));
+        }
+        if self.insert.columns.iter().flatten().any(|column| column.indirect) {
+            return Err(Box::new(refuse("INSERT of array elements or fields over several shards is not supported")));
+        }
+        self.split(&columns, &rows)
+    }
+
+    /// The columns that the rows' values are for, as PostgreSQL finds them.
+    fn columns(&self, rows: &[(&[Expr<'_>], Span)]) -> Planned<Vec<&'f Column>> {
+        let length = rows[0].0.len();
+        let error = |sqlstate, message: String, position| {
+            Box::new(Refusal { sqlstate, message, detail: None, hint: None, position: Some(position) })
+        };
+        if let Some((values, _)) = rows.iter().find(|(values, _)| values.len() != length) {
+            let position = values.first().map_or(0, |value| value.span.start);
+            return Err(error("42601", "VALUES lists must all be the same length".to_owned(), position));
+        }
+        let columns: Vec<&Column> = match &self.insert.columns {
+            None => self.relation.columns.iter().take(length).collect(),
+            Some(list) => {
+                let mut columns = Vec::with_capacity(list.len());
+                for given in list {
+                    let found = self.relation.columns.iter().find(|column| column.name == given.name.name);
+                    let Some(column) = found else {
+                        let table = self.insert.target.name.last();
+                        let message = format!("column \"{}\" of relation \"{table}\" does not exist", given.name.name);
+                        return Err(error("42703", message, given.name.span.start));
+                    };
+                    columns.push(column);
+                }
+                columns
+            }
+        };
+        if length > columns.len() {
+            let position = rows[0].0[columns.len()].span.start;
+            return Err(error("42601", "INSERT has more expressions than target columns".to_owned(), position));
+        }
+        if length < columns.len() && !matches!(self.insert.source, InsertSource::DefaultValues) {
+            let position = self.insert.columns.as_ref().map_or(0, |list| list[length].name.span.start);
+            return Err(error("42601", "INSERT has more target columns than expressions".to_owned(), position));
+        }
+        Ok(columns)
+    }
+
+    fn check_identity(&self, columns: &[&Column], rows: &[(&[Expr<'_>], Span)]) -> Planned<()> {
+        if self.insert.overriding.is_some() {
+            return Ok(());
+        }
+        for (index, column) in columns.iter().enumerate() {
+            let always = column.identity.as_ref().is_some_and(|identity| identity.always);
+            let given = rows
+                .iter()
+                .any(|(values, _)| values.get(index).is_some_and(|value| !matches!(value.kind, ExprKind::Default)));
+            if always && given {
+                return Err(Box::new(Refusal {
+                    sqlstate: "428C9",
+                    message: format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name),
+                    detail: Some(format!(
+                        "Column \"{}\" is an identity column defined as GENERATED ALWAYS.",
+                        column.name
+                    )),
+                    hint: Some("Use OVERRIDING SYSTEM VALUE to override.".to_owned()),
+                    position: None,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// The statement as it stands, when all of it belongs to shards known from its text and nothing has to be computed first.
+    fn verbatim(&self, columns: &[&Column], rows: &[(&[Expr<'_>], Span)]) -> Option<Plan> {
+        let complete = self.relation.columns.iter().filter(|column| is_computed(column)).all(|column| {
+            let position = columns.iter().position(|given| given.name == column.name);
+            position.is_some_and(|position| {
+                !rows.iter().any(|(values, _)| matches!(values[position].kind, ExprKind::Default))
+            })
+        });
+        let user_value = self.insert.overriding == Some(Overriding::User)
+            && self.relation.columns.iter().any(|column| column.identity.is_some());
+        let several_tables = self.context.analysis.distributed().count() > 1;
+        if !complete
+            || user_value
+            || self.context.needs_home()
+            || !self.context.fits_on_shard()
+            || (rows.len() > 1 && !several_tables)
+        {
+            return None;
+        }
+        if self.context.keys() == Keys::All {
+            return None;
+        }
+        let refusal = Refusal {
+            hint: Some("Insert the rows of each shard in a statement of their own.".to_owned()),
+            ..refuse("this INSERT would need rows of several shards")
+        };
+        self.context.sharded(Many::Refuse(refusal))
+    }
+
+    /// One row after the other, with computed defaults put in.
+    fn split(&self, columns: &[&'f Column], rows: &[(&[Expr<'_>], Span)]) -> Planned<Plan> {
+        let ignores_identity = self.insert.overriding == Some(Overriding::User);
+        let mut computed: Vec<Computed> = Vec::new();
+        let mut sources: Vec<Source<'f>> = columns
+            .iter()
+            .take(rows[0].0.len())
+            .enumerate()
+            .map(|(index, column)| Source::Given(index, *column))
+            .collect();
+        for column in &self.relation.columns {
+            let given = columns.iter().take(rows[0].0.len()).any(|given| given.name == column.name);
+            if !given && (is_computed(column) || column.name == self.key.name) {
+                sources.push(Source::Added(column));
+            }
+        }
+        let key_type = self.key.key_type;
+        let mut planned = Vec::with_capacity(rows.len());
+        for (values, _) in rows {
+            let mut row = InsertRow { key: RowKey::Null, values: Vec::new() };
+            for (position, source) in sources.iter().enumerate() {
+                if position > 0 {
+                    push(&mut row.values, ", ");
+                }
+                let (column, value) = match source {
+                    Source::Given(index, column) => (*column, Some(&values[*index])),
+                    Source::Added(column) => (*column, None),
+                };
+                let is_key = column.name == self.key.name;
+                let default = value.is_none_or(|value| matches!(value.kind, ExprKind::Default))
+                    || (ignores_identity && column.identity.is_some());
+                if default {
+                    self.default_value(column, is_key, &mut computed, &mut row);
+                } else if let Some(value) = value {
+                    self.given_value(column, value, is_key, key_type, rows.len() == 1, &mut computed, &mut row)?;
+                }
+            }
+            planned.push(row);
+        }
+        let identity = sources.iter().any(|source| match source {
+            Source::Given(_, column) | Source::Added(column) => column.identity.is_some(),
+        });
+        let names: Vec<String> = sources
+            .iter()
+            .map(|source| match source {
+                Source::Given(_, column) | Source::Added(column) => quote_identifier(&column.name),
+            })
+            .collect();
+        let mut head = Template::text("INSERT INTO ");
+        let full = &self.occurrence().full;
+        head.pieces.push(Piece::Slice(full.schema.clone()));
+        let alias = self.insert.target.alias.as_ref().and_then(|alias| alias.name.as_ref());
+        let alias = alias.map(|alias| format!(" AS {}", quote_identifier(&alias.name))).unwrap_or_default();
+        let overriding = if identity { "OVERRIDING SYSTEM VALUE " } else { "" };
+        let text = format!(".{}{alias} ({}) {overriding}VALUES ", quote_identifier(&full.name), names.join(", "));
+        append(&mut head, Template::text(text));
+        let tail = Span { start: self.insert.tail, end: self.insert.span.end };
+        Ok(Plan::Insert(InsertPlan {
+            table: full.clone(),
+            colocation: self.colocation,
+            key_type,
+            head,
+            rows: planned,
+            tail: self.context.slice_edits(true).apply(self.context.sql, tail),
+            computed: computed.into_iter().map(|computed| computed.expression).collect(),
+            returning: self.insert.returning.is_some(),
+            residue: self.context.residue(),
+        }))
+    }
+
+    fn occurrence(&self) -> &crate::analysis::Occurrence<'f, '_, '_> {
+        let analysis = self.context.analysis;
+        let target =
+            analysis.inserts.iter().find(|(_, own)| std::ptr::eq(*own, self.insert)).map_or(0, |(target, _)| *target);
+        &analysis.occurrences[target]
+    }
+
+    fn default_value(&self, column: &Column, is_key: bool, computed: &mut Vec<Computed>, row: &mut InsertRow) {
+        if is_computed(column) {
+            let index = computed_index(computed, column.name.as_str(), computed_expression(column));
+            row.values.push(InsertPiece::Computed(index));
+            if is_key {
+                row.key = RowKey::Computed(index);
+            }
+            return;
+        }
+        match (&column.default, is_key) {
+            (Some(default), true) => {
+                row.key = RowKey::Expression(format!("({default})::{}", key_type_name(column, self.key.key_type)));
+                row.values.push(InsertPiece::Key);
+            }
+            _ => push(&mut row.values, "DEFAULT"),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of a loop, with the loop's state")]
+    fn given_value(
+        &self,
+        column: &Column,
+        value: &Expr<'_>,
+        is_key: bool,
+        key_type: KeyType,
+        only_row: bool,
+        computed: &mut Vec<Computed>,
+        row: &mut InsertRow,
+    ) -> Planned<()> {
+        let text = self.text(value)?;
+        let at_home = self.calls_home(value);
+        if !is_key {
+            if !at_home {
+                push(&mut row.values, &text);
+                return Ok(());
+            }
+            if !only_row || has_parameter(value) || value.has_subquery() {
+                return Err(Box::new(Refusal {
+                    hint: Some("Insert one row at a time, or make it the column's default.".to_owned()),
+                    position: Some(value.span.start),
+                    ..refuse("functions on sequences in rows of several shards are not supported")
+                }));
+            }
+            let index = computed_index(computed, column.name.as_str(), text);
+            row.values.push(InsertPiece::Computed(index));
+            return Ok(());
+        }
+        match assigned_constant(self.context.sql, value, key_type, column.typmod) {
+            Some(mut keys) => {
+                row.key = keys.pop().map_or(RowKey::Null, RowKey::Value);
+                push(&mut row.values, &text);
+            }
+            None => {
+                let constant = matches!(value.bare().kind, ExprKind::String(_) | ExprKind::Parameter(_));
+                row.key = RowKey::Expression(format!("({text})::{}", key_type_name(column, key_type)));
+                if constant {
+                    // The shard's own assignment decides whether it fits.
+                    push(&mut row.values, &text);
+                } else {
+                    row.values.push(InsertPiece::Key);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A value's text for any shard.
+    fn text(&self, value: &Expr<'_>) -> Planned<String> {
+        if !value.has_subquery() {
+            return Ok(value.span.of(self.context.sql).to_owned());
+        }
+        let template = self.context.slice_edits(true).apply(self.context.sql, value.span);
+        if !template.is_verbatim() || self.context.analysis.distributed().count() > 1 {
+            return Err(Box::new(Refusal {
+                position: Some(value.span.start),
+                ..refuse("subqueries on distributed tables in rows of several shards are not supported")
+            }));
+        }
+        Ok(template
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) | Piece::Slice(text) => text.as_str(),
+            })
+            .collect())
+    }
+
+    fn calls_home(&self, value: &Expr<'_>) -> bool {
+        value.any(&mut |expr| match &expr.kind {
+            ExprKind::Call(call) => match self.context.facts.find_function(&call.name) {
+                Routine::BuiltIn(built_in) => {
+                    matches!(built_in.effect, Effect::Sequence { .. } | Effect::Home | Effect::HomeSession)
+                }
+                Routine::User { .. } => false,
+            },
+            _ => false,
+        })
+    }
+}
+
+fn has_parameter(value: &Expr<'_>) -> bool {
+    value.any(&mut |expr| matches!(expr.kind, ExprKind::Parameter(_)))
+}
+
+/// An expression that every row computes anew for a column.
+struct Computed {
+    column: String,
+    expression: String,
+}
+
+fn computed_index(computed: &mut Vec<Computed>, column: &str, expression: String) -> usize {
+    match computed.iter().position(|own| own.column == column && own.expression == expression) {
+        Some(index) => index,
+        None => {
+            computed.push(Computed { column: column.to_owned(), expression });
+            computed.len() - 1
+        }
+    }
+}
+
+fn push(pieces: &mut Vec<InsertPiece>, text: &str) {
+    match pieces.last_mut() {
+        Some(InsertPiece::Text(last)) => last.push_str(text),
+        _ => pieces.push(InsertPiece::Text(text.to_owned())),
+    }
+}
+
+/// The type in which a key's value is computed.
+fn key_type_name(column: &Column, key_type: KeyType) -> String {
+    match key_type {
+        KeyType::Int2 => "smallint".to_owned(),
+        KeyType::Int4 => "integer".to_owned(),
+        KeyType::Int8 => "bigint".to_owned(),
+        KeyType::Uuid => "uuid".to_owned(),
+        KeyType::Date => "date".to_owned(),
+        KeyType::Bytea => "bytea".to_owned(),
+        KeyType::Bpchar => "bpchar".to_owned(),
+        // These have lengths and precisions that change values.
+        KeyType::Text | KeyType::Timestamp | KeyType::Timestamptz | KeyType::Numeric => column.type_name.clone(),
+    }
+}

@@ -1,0 +1,77 @@
+//! Writes to reference tables.
+
+use crate::catalog::Volatility;
+use crate::names::{Routine, Target};
+use crate::plan::{Plan, ReferenceWrite, Refusal};
+use crate::statement::{Context, refuse};
+use crate::syntax::{InsertSource, Statement};
+
+pub(crate) fn plan(context: &Context<'_, '_, '_>) -> Plan {
+    let analysis = context.analysis;
+    let written: Vec<_> = analysis.occurrences.iter().filter(|occurrence| occurrence.written).collect();
+    let Some(table) = written.iter().find(|occurrence| occurrence.target == Target::Reference) else {
+        return refuse("no reference table is written").into();
+    };
+    if written.iter().any(|occurrence| occurrence.full != table.full) {
+        return Refusal {
+            hint: Some("Write each table in a statement of its own.".to_owned()),
+            ..refuse("one statement cannot write a reference table and another table")
+        }
+        .into();
+    }
+    if analysis.distributed().next().is_some() {
+        return Refusal {
+            hint: Some("Read the distributed tables first, and write the rows in a second statement.".to_owned()),
+            ..refuse("a write to a reference table cannot read distributed tables")
+        }
+        .into();
+    }
+    Plan::ReferenceWrite(ReferenceWrite {
+        table: table.full.clone(),
+        deterministic: is_deterministic(context),
+        residue: context.residue(),
+    })
+}
+
+/// Whether the text does the same on every group.
+fn is_deterministic(context: &Context<'_, '_, '_>) -> bool {
+    let analysis = context.analysis;
+    let functions = analysis.functions.iter().all(|function| match &function.routine {
+        Routine::BuiltIn(built_in) => built_in.volatility == Volatility::Immutable,
+        Routine::User { .. } => false,
+    });
+    let relations = analysis.occurrences.iter().all(|occurrence| {
+        occurrence.target == Target::Reference && occurrence.relation.is_some_and(|relation| !relation.has_triggers)
+    });
+    functions && relations && defaults_are_constant(context) && !limits_rows(context)
+}
+
+fn limits_rows(context: &Context<'_, '_, '_>) -> bool {
+    crate::scan::tokens(context.sql)
+        .iter()
+        .any(|token| ["limit", "fetch", "offset", "over"].iter().any(|word| token.is_keyword(context.sql, word)))
+}
+
+/// The defaults of the columns that INSERT leaves out are constants.
+fn defaults_are_constant(context: &Context<'_, '_, '_>) -> bool {
+    let Statement::Insert(insert) = context.statement else { return true };
+    let target = context.analysis.occurrences.iter().find(|occurrence| occurrence.written);
+    let Some(relation) = target.and_then(|target| target.relation) else { return false };
+    let values_default = match &insert.source {
+        InsertSource::Values(rows) => {
+            rows.iter().flat_map(|row| &row.values).any(|value| matches!(value.kind, crate::syntax::ExprKind::Default))
+        }
+        InsertSource::DefaultValues => true,
+        InsertSource::Query(_) => false,
+    };
+    relation.columns.iter().all(|column| {
+        let given =
+            insert.columns.as_ref().is_some_and(|columns| columns.iter().any(|given| given.name.name == column.name));
+        let constant = column.identity.is_none()
+            && !column.default_is_volatile
+            && column.default.as_ref().is_none_or(|default| {
+                !default.contains('(') && !default.starts_with("CURRENT_") && !default.starts_with("LOCAL")
+            });
+        (given && !values_default) || constant
+    })
+}

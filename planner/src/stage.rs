@@ -1,0 +1,166 @@
+//! The general case: every distributed table of a query is fetched, with the columns and rows that the query can need, and the query
+//! itself, its own text, runs over what was fetched.
+
+use std::collections::HashSet;
+
+use crate::analysis::Resolved;
+use crate::catalog::Volatility;
+use crate::edits::append;
+use crate::names::{Effect, Routine};
+use crate::plan::{Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
+use crate::scan::{Span, tokens};
+use crate::statement::{Context, refuse};
+use crate::syntax::{Expr, ExprKind, Query};
+
+/// Fragments of single tables, and the query over them.
+///
+/// # Errors
+/// A refusal for what means something else over fetched rows: locks, system columns, samples, writes in WITH.
+pub(crate) fn stage(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<Merge, Refusal> {
+    if let Some(refusal) = unstageable(context) {
+        return Err(refusal);
+    }
+    let analysis = context.analysis;
+    let names = identifiers(context.sql, query.span);
+    let mut edits = crate::edits::Edits::default();
+    let mut fragments = Vec::new();
+    for index in analysis.distributed() {
+        let occurrence = &analysis.occurrences[index];
+        let name = format!("atoll_{}", fragments.len() + 1);
+        edits.replace_text(occurrence.table.name.span(), name.clone());
+        if occurrence.table.alias.is_none() {
+            edits.insert_text(
+                occurrence.table.alias_place,
+                format!(" AS {}", crate::quote_identifier(occurrence.table.name.last())),
+            );
+        }
+        fragments.push(fragment(context, index, name, &names)?);
+    }
+    for qualifier in &analysis.qualifiers {
+        let occurrence = &analysis.occurrences[qualifier.occurrence];
+        if occurrence.distributed().is_some() && occurrence.table.name.span().start != qualifier.span.start {
+            edits.replace_text(qualifier.span, "");
+        }
+    }
+    for span in &analysis.database_names {
+        edits.replace_text(*span, "");
+    }
+    Ok(Merge { fragments, sql: edits.apply_text(context.sql, query.span), datafusion: false })
+}
+
+/// Why a query cannot run over fetched rows.
+pub(crate) fn unstageable(context: &Context<'_, '_, '_>) -> Option<Refusal> {
+    let analysis = context.analysis;
+    let hint = Some("Give the distribution key's value, so that one shard can answer.".to_owned());
+    if let Some(span) = analysis.lock {
+        let refusal = refuse("FOR UPDATE and FOR SHARE over several shards are not supported");
+        return Some(Refusal { hint, position: Some(span.start), ..refusal });
+    }
+    if let Some(span) = analysis.system_column {
+        let refusal = refuse(format!("system column \"{}\" means nothing across shards", span.of(context.sql)));
+        return Some(Refusal { hint, position: Some(span.start), ..refusal });
+    }
+    if let Some(span) = analysis.sample {
+        let refusal = refuse("TABLESAMPLE over several shards is not supported");
+        return Some(Refusal { hint, position: Some(span.start), ..refusal });
+    }
+    if analysis.modifying_cte {
+        return Some(Refusal { hint, ..refuse("writes in WITH over several shards are not supported") });
+    }
+    None
+}
+
+/// Every identifier in a stretch of text: a superset of the columns it names.
+fn identifiers(sql: &str, span: Span) -> HashSet<String> {
+    let text = span.of(sql);
+    tokens(text).iter().filter_map(|token| token.identifier(text)).map(|name| name.into_owned()).collect()
+}
+
+fn fragment(
+    context: &Context<'_, '_, '_>,
+    index: usize,
+    name: String,
+    names: &HashSet<String>,
+) -> Result<Fragment, Refusal> {
+    let analysis = context.analysis;
+    let occurrence = &analysis.occurrences[index];
+    let (Some((colocation, key)), Some(relation)) = (occurrence.distributed(), occurrence.relation) else {
+        return Err(refuse(format!("the catalog does not know table \"{}\"", occurrence.full.name)));
+    };
+    let renamed = occurrence.table.alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
+    let all = analysis.stars || analysis.natural || analysis.whole_row.is_some() || renamed;
+    let mut columns: Vec<_> = relation.columns.iter().filter(|column| all || names.contains(&column.name)).collect();
+    if columns.is_empty() {
+        // Only rows count: the key is as good as any.
+        columns.extend(relation.columns.iter().find(|column| column.name == key.name).or(relation.columns.first()));
+    }
+    let filters = if renamed { Vec::new() } else { filters(context, index) };
+    let visible =
+        crate::quote_identifier(if renamed { occurrence.table.name.last() } else { occurrence.table.visible_name() });
+    let list: Vec<String> =
+        columns.iter().map(|column| format!("{visible}.{}", crate::quote_identifier(&column.name))).collect();
+    let table = crate::quote_identifier(&occurrence.full.name);
+    let only = if occurrence.table.only { "ONLY " } else { "" };
+    let mut arm = Template::text(format!("SELECT {} FROM {only}", list.join(", ")));
+    arm.pieces.push(Piece::Slice(occurrence.full.schema.clone()));
+    append(&mut arm, Template::text(format!(".{table} AS {visible}")));
+    let edits = context.slice_edits(true);
+    for (position, filter) in filters.into_iter().enumerate() {
+        append(&mut arm, Template::text(if position == 0 { " WHERE (" } else { " AND (" }));
+        append(&mut arm, without_slices(context, index, filter, &edits));
+        append(&mut arm, Template::text(")"));
+    }
+    let columns = columns
+        .into_iter()
+        .map(|column| FragmentColumn {
+            name: column.name.clone(),
+            passed_on: false,
+            bytewise_collation: column.bytewise_collation,
+        })
+        .collect();
+    let keys = occurrence.pins.clone().map_or(Keys::All, Keys::These);
+    Ok(Fragment { name, colocation, keys, arm, columns })
+}
+
+/// A filter's text for an arm, where the table always has an alias: `public.t.a` becomes `t.a`.
+fn without_slices(
+    context: &Context<'_, '_, '_>,
+    index: usize,
+    filter: &Expr<'_>,
+    edits: &crate::edits::Edits,
+) -> Template {
+    let mut edits = edits.clone();
+    for qualifier in context.analysis.qualifiers.iter().filter(|qualifier| qualifier.occurrence == index) {
+        edits.override_text(qualifier.span, "");
+    }
+    edits.apply(context.sql, filter.span)
+}
+
+/// The conjuncts of WHERE that a table's own rows decide: they may be applied early.
+fn filters<'t, 'a>(context: &Context<'_, 't, 'a>, index: usize) -> Vec<&'t Expr<'a>> {
+    let analysis = context.analysis;
+    let occurrence = &analysis.occurrences[index];
+    if occurrence.nullable {
+        return Vec::new();
+    }
+    let block = &analysis.blocks[occurrence.block];
+    let Some(selection) = block.selection else { return Vec::new() };
+    selection.conjuncts().into_iter().filter(|conjunct| is_own(context, index, conjunct, block.scope)).collect()
+}
+
+/// Whether an expression depends on one table's row only, and gives the same wherever it is computed.
+fn is_own(context: &Context<'_, '_, '_>, index: usize, expr: &Expr<'_>, scope: crate::analysis::ScopeId) -> bool {
+    let foreign = expr.has_subquery()
+        || expr.any(&mut |expr| match &expr.kind {
+            ExprKind::Column(name) => {
+                !matches!(context.analysis.resolve(name, scope), (Resolved::Base { occurrence, .. }, 0) if occurrence == index)
+            }
+            ExprKind::Star(_) | ExprKind::Default => true,
+            ExprKind::Call(call) => match context.facts.find_function(&call.name) {
+                Routine::BuiltIn(built_in) => built_in.volatility == Volatility::Volatile || built_in.effect != Effect::None,
+                Routine::User { .. } => true,
+            },
+            _ => false,
+        });
+    !foreign
+}

@@ -1,0 +1,464 @@
+//! One statement's way from text to plan.
+
+use crate::analysis::{Analysis, analyse};
+use crate::catalog::Volatility;
+use crate::edits::Edits;
+use crate::names::{Effect, Routine, Target};
+use crate::parser::parse_statement;
+use crate::plan::{
+    Access, Keys, Many, Piece, Plan, Refusal, Relay, Residue, Sharded, Site, Template, VirtualPiece, VirtualRelation,
+};
+use crate::scan::{Span, Token, TokenKind, tokens};
+use crate::syntax::Statement;
+use crate::{Facts, ddl, distribute_call, explain, insert, maintenance, reference, select, session, update};
+
+/// Plans one statement. Never fails: what cannot be answered is a [`Plan::Refuse`], and what PostgreSQL would reject is relayed to where
+/// it rejects it.
+pub fn plan(sql: &str, facts: &Facts<'_>) -> Plan {
+    let mut tokens = tokens(sql);
+    while tokens.last().is_some_and(|token| token.is_symbol(sql, ";")) {
+        tokens.pop();
+    }
+    plan_tokens(sql, &tokens, facts)
+}
+
+/// Plans the statement that these tokens of the text are; whatever stands in front of them goes along.
+pub(crate) fn plan_tokens(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
+    let Some(first) = tokens.first() else { return Plan::Empty };
+    let mut buffer = [0_u8; 12];
+    let text = first.span.of(sql);
+    let word = match (first.kind, buffer.get_mut(..text.len())) {
+        (TokenKind::Word, Some(lower)) => {
+            lower.copy_from_slice(text.as_bytes());
+            lower.make_ascii_lowercase();
+            std::str::from_utf8(lower).unwrap_or("")
+        }
+        _ => text,
+    };
+    let planned = match word {
+        "select" | "with" | "values" | "table" | "(" | "insert" | "update" | "delete" | "merge" => {
+            return plan_query(sql, tokens, facts);
+        }
+        "create" | "alter" | "drop" | "truncate" | "lock" | "comment" | "grant" | "revoke" | "reassign"
+        | "security" | "refresh" | "import" | "do" | "call" => ddl::plan_ddl(sql, facts),
+        "vacuum" | "analyze" | "analyse" | "reindex" | "cluster" | "checkpoint" => {
+            maintenance::plan_maintenance(sql, facts)
+        }
+        "explain" => Some(explain::plan(sql, tokens, facts)),
+        "copy" => crate::copy::plan(sql, tokens, facts),
+        _ => session::plan(sql, tokens),
+    };
+    planned.unwrap_or_else(|| unparsed(sql, tokens, facts))
+}
+
+fn plan_query(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
+    let Ok(statement) = parse_statement(sql, tokens) else { return unparsed(sql, tokens, facts) };
+    let analysis = analyse(*facts, sql, &statement);
+    let context = Context { sql, facts: *facts, statement: &statement, analysis: &analysis };
+    context.plan()
+}
+
+/// A statement, parsed and resolved.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'f, 't, 'a> {
+    pub sql: &'a str,
+    pub facts: Facts<'f>,
+    pub statement: &'t Statement<'a>,
+    pub analysis: &'t Analysis<'f, 't, 'a>,
+}
+
+impl Context<'_, '_, '_> {
+    fn plan(&self) -> Plan {
+        let analysis = self.analysis;
+        if analysis.into.is_some() {
+            return ddl::plan_ddl(self.sql, &self.facts)
+                .unwrap_or_else(|| refuse("SELECT INTO is not supported here").into());
+        }
+        if analysis.functions.iter().any(|function| is_distribute_call(function.call.name.last()))
+            && let Some(plan) = distribute_call::plan_distribute(self.sql)
+        {
+            return plan;
+        }
+        let distributed = analysis.distributed().next().is_some();
+        if let Some(refusal) = self.refusal(distributed) {
+            return refusal.into();
+        }
+        if analysis
+            .occurrences
+            .iter()
+            .any(|occurrence| occurrence.written && matches!(occurrence.target, Target::Reference))
+        {
+            return reference::plan(self);
+        }
+        if !distributed {
+            return self.relay();
+        }
+        match self.statement {
+            Statement::Query(query) => select::plan(self, query),
+            Statement::Insert(insert) => insert::plan(self, insert),
+            Statement::Update(update) => update::plan_update(self, update),
+            Statement::Delete(delete) => update::plan_delete(self, delete),
+            Statement::Merge(_) => update::plan_merge(self),
+        }
+    }
+
+    /// What no plan can be made of.
+    fn refusal(&self, distributed: bool) -> Option<Refusal> {
+        let analysis = self.analysis;
+        if let Some(view) = analysis.occurrences.iter().find(|occurrence| occurrence.target == Target::DistributedView)
+        {
+            return Some(Refusal {
+                hint: Some("Query the tables that the view reads.".to_owned()),
+                position: Some(view.table.name.span().start),
+                ..refuse(format!(
+                    "view \"{}\" reads distributed tables: querying it is not supported yet",
+                    view.full.name
+                ))
+            });
+        }
+        if !distributed {
+            return None;
+        }
+        for function in &analysis.functions {
+            let start = Some(function.call.name.span().start);
+            match &function.routine {
+                Routine::User { full, overloads } if overloads.iter().any(|function| function.reads_tables) => {
+                    return Some(Refusal {
+                        detail: Some(
+                            "Its body reads tables or builds SQL: on a shard it would see only that shard's rows."
+                                .to_owned(),
+                        ),
+                        hint: Some("Call it in a statement of its own, without distributed tables.".to_owned()),
+                        position: start,
+                        ..refuse(format!(
+                            "function {}() cannot be called in a statement on distributed tables",
+                            full.name
+                        ))
+                    });
+                }
+                Routine::BuiltIn(built_in) => match built_in.effect {
+                    Effect::Catalog | Effect::Size | Effect::Session => {
+                        return Some(Refusal {
+                            hint: Some("Call it in a statement of its own.".to_owned()),
+                            position: start,
+                            ..refuse(format!(
+                                "function {}() cannot be called in a statement on distributed tables",
+                                function.call.name.last()
+                            ))
+                        });
+                    }
+                    _ => {}
+                },
+                Routine::User { .. } => {}
+            }
+        }
+        if let Some(refusal) = update::key_change(self).or_else(|| insert::missing_defaults(self)) {
+            return Some(refusal);
+        }
+        if analysis.catalog_cast {
+            return Some(refuse(
+                "casts to regclass and its kin are not supported in a statement on distributed tables",
+            ));
+        }
+        let catalog = analysis
+            .occurrences
+            .iter()
+            .find(|occurrence| matches!(occurrence.target, Target::System | Target::Virtual(_)));
+        catalog.map(|occurrence| Refusal {
+            hint: Some("Query catalogs and distributed tables in separate statements.".to_owned()),
+            position: Some(occurrence.table.name.span().start),
+            ..refuse(format!("\"{}\" cannot be joined with distributed tables", occurrence.full.name))
+        })
+    }
+
+    /// The plan of a statement without distributed tables and without a written reference table.
+    pub fn relay(&self) -> Plan {
+        let analysis = self.analysis;
+        let site = self.site();
+        let mut edits = VirtualEdits::new(self.sql);
+        for occurrence in &analysis.occurrences {
+            if let Target::Virtual(relation) = occurrence.target {
+                let alias = if occurrence.table.alias.is_some() { "" } else { occurrence.table.name.last() };
+                edits.relation(occurrence.table.name.span(), relation, alias, occurrence.table.alias_place);
+            }
+        }
+        for qualifier in &analysis.qualifiers {
+            let name = analysis.occurrences[qualifier.occurrence].table.name.span();
+            let of_relation = name.start == qualifier.span.start;
+            if matches!(analysis.occurrences[qualifier.occurrence].target, Target::Virtual(_)) && !of_relation {
+                edits.remove(qualifier.span);
+            }
+        }
+        for function in &analysis.functions {
+            if let Routine::BuiltIn(built_in) = &function.routine
+                && built_in.effect == Effect::Size
+            {
+                edits.function(function.call.name.span(), function.call.name.last());
+            }
+        }
+        if site != Site::Catalog {
+            analysis.database_names.iter().for_each(|span| edits.remove(*span));
+        }
+        Plan::Relay(Relay { site, text: edits.finish(), access: self.access(), residue: self.residue() })
+    }
+
+    fn site(&self) -> Site {
+        let analysis = self.analysis;
+        let home_function = analysis.functions.iter().any(|function| match &function.routine {
+            Routine::User { .. } => true,
+            Routine::BuiltIn(built_in) => {
+                matches!(built_in.effect, Effect::Sequence { .. } | Effect::Home | Effect::HomeSession)
+            }
+        });
+        if home_function || analysis.any_target(|target| matches!(target, Target::Unsharded | Target::Unknown)) {
+            return Site::Home;
+        }
+        let reference = analysis.any_target(|target| matches!(target, Target::Reference | Target::ReferenceView));
+        let catalog = analysis.any_target(|target| matches!(target, Target::System | Target::Virtual(_)));
+        match (reference, catalog) {
+            (true, false) if analysis.lock.is_none() => Site::AnyGroup,
+            (true, _) => Site::Home,
+            (false, _) => Site::Catalog,
+        }
+    }
+
+    pub fn access(&self) -> Access {
+        let analysis = self.analysis;
+        let writes = !matches!(self.statement, Statement::Query(_))
+            || analysis.modifying_cte
+            || analysis.lock.is_some()
+            || analysis.functions.iter().any(|function| match &function.routine {
+                Routine::User { overloads, .. } => {
+                    overloads.iter().any(|function| function.volatility == Volatility::Volatile)
+                }
+                Routine::BuiltIn(built_in) => match built_in.effect {
+                    Effect::Sequence { writes } => writes,
+                    Effect::Home | Effect::HomeSession => true,
+                    _ => false,
+                },
+            });
+        if writes { Access::Write } else { Access::Read }
+    }
+
+    pub fn residue(&self) -> Residue {
+        let analysis = self.analysis;
+        let mut residue = Residue::Clean;
+        for function in &analysis.functions {
+            match &function.routine {
+                Routine::User { .. } => residue = Residue::Unknown,
+                Routine::BuiltIn(built_in) => match built_in.effect {
+                    Effect::Session | Effect::HomeSession => return Residue::Pins,
+                    Effect::Sequence { .. } => residue = Residue::Unknown,
+                    _ => {}
+                },
+            }
+        }
+        let unknown = analysis.occurrences.iter().any(|occurrence| {
+            occurrence.target == Target::Unknown || occurrence.relation.is_some_and(|relation| relation.has_triggers)
+        });
+        if unknown { Residue::Unknown } else { residue }
+    }
+
+    /// Whether the statement gives the same on one shard's group as where the whole can be seen, as far as other relations and
+    /// functions are concerned.
+    pub fn fits_on_shard(&self) -> bool {
+        let analysis = self.analysis;
+        let mut colocations = analysis.distributed().filter_map(|index| analysis.occurrences[index].distributed());
+        let first = colocations.next().map(|(colocation, _)| colocation);
+        colocations.all(|(colocation, _)| Some(colocation) == first)
+            && !analysis.any_target(|target| matches!(target, Target::Unsharded | Target::Unknown))
+            && !self.needs_home()
+    }
+
+    /// Calls a function that works only at home.
+    pub fn needs_home(&self) -> bool {
+        self.analysis.functions.iter().any(|function| match &function.routine {
+            Routine::BuiltIn(built_in) => {
+                matches!(built_in.effect, Effect::Sequence { .. } | Effect::Home | Effect::HomeSession)
+            }
+            Routine::User { .. } => false,
+        })
+    }
+
+    /// The values that all distributed tables' keys are limited to: the statement is exact on any shard that holds them all.
+    pub fn keys(&self) -> Keys {
+        let mut keys = Vec::new();
+        for index in self.analysis.distributed() {
+            match &self.analysis.occurrences[index].pins {
+                Some(pins) => keys.extend(pins.iter().filter(|pin| !keys.contains(*pin)).cloned().collect::<Vec<_>>()),
+                None => return Keys::All,
+            }
+        }
+        Keys::These(keys)
+    }
+
+    /// The statement as one shard runs it: schemas in front of distributed tables' names become the shard's.
+    pub fn single(&self) -> Template {
+        let edits = self.slice_edits(false);
+        edits.apply(self.sql, Span { start: 0, end: self.sql.len() })
+    }
+
+    /// Replacements that make names mean a shard's slices; with `everywhere`, also those that have no schema in front, so that the text
+    /// does not depend on the search path.
+    pub fn slice_edits(&self, everywhere: bool) -> Edits {
+        let analysis = self.analysis;
+        let mut edits = Edits::default();
+        for qualifier in &analysis.qualifiers {
+            let occurrence = &analysis.occurrences[qualifier.occurrence];
+            match occurrence.target {
+                Target::Distributed { .. } => {
+                    let slice = vec![Piece::Slice(occurrence.full.schema.clone()), Piece::Text(".".to_owned())];
+                    edits.replace(qualifier.span, slice);
+                }
+                _ => {
+                    if let Some(database) =
+                        analysis.database_names.iter().find(|span| span.start == qualifier.span.start)
+                    {
+                        edits.replace_text(*database, "");
+                    }
+                }
+            }
+        }
+        if everywhere {
+            for occurrence in &analysis.occurrences {
+                if occurrence.table.name.parts.len() > 1 {
+                    continue;
+                }
+                let start = occurrence.table.name.span().start;
+                let before = Span { start, end: start };
+                match occurrence.target {
+                    Target::Distributed { .. } => {
+                        let slice = vec![Piece::Slice(occurrence.full.schema.clone()), Piece::Text(".".to_owned())];
+                        edits.replace(before, slice);
+                    }
+                    Target::Reference | Target::ReferenceView => {
+                        edits.replace_text(before, format!("{}.", crate::quote_identifier(&occurrence.full.schema)));
+                    }
+                    _ => {}
+                }
+            }
+            for function in &analysis.functions {
+                if let Routine::User { full, .. } = &function.routine
+                    && function.call.name.parts.len() == 1
+                {
+                    edits.insert_text(
+                        function.call.name.span().start,
+                        format!("{}.", crate::quote_identifier(&full.schema)),
+                    );
+                }
+            }
+        }
+        edits
+    }
+
+    /// A plan that depends on the keys; `None` when the statement has to see more than shards, or nothing pins it and it fits nowhere.
+    pub fn sharded(&self, many: Many) -> Option<Plan> {
+        let (colocation, key) =
+            self.analysis.distributed().find_map(|index| self.analysis.occurrences[index].distributed())?;
+        Some(Plan::Sharded(Sharded {
+            colocation,
+            key_type: key.key_type,
+            keys: self.keys(),
+            access: self.access(),
+            residue: self.residue(),
+            single: self.single(),
+            many,
+        }))
+    }
+}
+
+fn is_distribute_call(name: &str) -> bool {
+    matches!(name, "create_distributed_table" | "create_reference_table" | "undistribute_table")
+}
+
+/// "Not supported", with nothing but a message.
+pub(crate) fn refuse(message: impl Into<String>) -> Refusal {
+    Refusal { sqlstate: "0A000", message: message.into(), detail: None, hint: None, position: None }
+}
+
+impl From<Refusal> for Plan {
+    fn from(refusal: Refusal) -> Self {
+        Plan::Refuse(refusal)
+    }
+}
+
+/// The plan of what this planner has no grammar for: nothing about it is known but its words. Most of these are syntax errors, which
+/// PostgreSQL reports best.
+fn unparsed(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
+    let mut site = Site::Catalog;
+    for token in tokens {
+        let Some(name) = token.identifier(sql) else { continue };
+        if facts.names_distributed(&name) {
+            return Refusal {
+                detail: Some("Atoll does not read this statement's syntax (or it has an error).".to_owned()),
+                position: Some(token.span.start),
+                ..refuse(format!("a statement of this kind cannot use the distributed table \"{name}\""))
+            }
+            .into();
+        }
+        let known = facts.search_path.iter().any(|schema| {
+            let full = crate::directory::TableName::new(schema, name.as_ref());
+            facts.catalog.relations.contains_key(&full) || facts.catalog.functions.contains_key(&full)
+        });
+        if known {
+            site = Site::Home;
+        }
+    }
+    Plan::Relay(Relay { site, text: None, access: Access::Write, residue: Residue::Unknown })
+}
+
+/// Text with Atoll's own relations spliced in.
+struct VirtualEdits<'a> {
+    sql: &'a str,
+    list: Vec<(Span, Vec<VirtualPiece>)>,
+}
+
+impl<'a> VirtualEdits<'a> {
+    fn new(sql: &'a str) -> Self {
+        Self { sql, list: Vec::new() }
+    }
+
+    fn relation(&mut self, name: Span, relation: VirtualRelation, alias: &str, alias_place: usize) {
+        self.list.push((name, vec![VirtualPiece::Relation(relation)]));
+        if !alias.is_empty() {
+            let place = Span { start: alias_place.max(name.end), end: alias_place.max(name.end) };
+            self.list.push((place, vec![VirtualPiece::Text(format!(" AS {}", crate::quote_identifier(alias)))]));
+        }
+    }
+
+    fn function(&mut self, name: Span, bare: &str) {
+        let pieces = vec![VirtualPiece::Relation(VirtualRelation::SizeFunction), VirtualPiece::Text(bare.to_owned())];
+        self.list.push((name, pieces));
+    }
+
+    fn remove(&mut self, span: Span) {
+        self.list.push((span, Vec::new()));
+    }
+
+    fn finish(mut self) -> Option<Vec<VirtualPiece>> {
+        if self.list.is_empty() {
+            return None;
+        }
+        self.list.sort_by_key(|(span, _)| (span.start, span.end));
+        let mut out = Vec::new();
+        let mut at = 0;
+        for (span, pieces) in self.list {
+            if span.start < at {
+                continue;
+            }
+            push(&mut out, VirtualPiece::Text(self.sql[at..span.start].to_owned()));
+            pieces.into_iter().for_each(|piece| push(&mut out, piece));
+            at = span.end;
+        }
+        push(&mut out, VirtualPiece::Text(self.sql[at..].to_owned()));
+        Some(out)
+    }
+}
+
+fn push(out: &mut Vec<VirtualPiece>, piece: VirtualPiece) {
+    match (out.last_mut(), piece) {
+        (_, VirtualPiece::Text(text)) if text.is_empty() => {}
+        (Some(VirtualPiece::Text(last)), VirtualPiece::Text(text)) => last.push_str(&text),
+        (_, piece) => out.push(piece),
+    }
+}
