@@ -12,6 +12,7 @@
 //! | `-- distribute-fails CODE: SQL` | run SQL on clusters only; it must fail with that SQLSTATE (stands alone) |
 //! | `-- simple-only` | never by the extended protocol |
 //! | `-- cluster-refuses CODE` | run on clusters only, which must answer with that SQLSTATE |
+//! | `-- exact-or-refused` | clusters may answer with 0A000; a wrong answer is still wrong |
 //! | `-- session: NAME` | run on another connection, opened when first named |
 //! | `-- any-values` | values may differ, the number of rows and their shape may not |
 //! | `-- copy-data-from: SQL` | the data of this COPY FROM is what SQL (a COPY TO) gives on plain PostgreSQL |
@@ -50,6 +51,7 @@ pub enum Action {
         repeat: Repeat,
         ordered: bool,
         any_values: bool,
+        may_refuse: bool,
         /// One entry per run, each with its parameters; empty without `params`.
         parameters: Vec<Vec<TypedParameter>>,
         copy: CopyData,
@@ -153,6 +155,7 @@ struct Directives {
     ordered: Option<bool>,
     simple_only: bool,
     any_values: bool,
+    may_refuse: bool,
     cluster_refuses: Option<String>,
     session: Option<String>,
     copy_data_from: Option<String>,
@@ -172,6 +175,7 @@ impl Directives {
             ("unordered", None) => self.ordered = Some(false),
             ("simple-only", None) => self.simple_only = true,
             ("any-values", None) => self.any_values = true,
+            ("exact-or-refused", None) => self.may_refuse = true,
             ("cluster-refuses", Some(code)) => self.cluster_refuses = Some(code.to_owned()),
             ("session", None) => self.session = Some(argument.to_owned()),
             ("copy-data-from", None) => self.copy_data_from = Some(argument.to_owned()),
@@ -196,6 +200,7 @@ impl Directives {
                 },
                 ordered: self.ordered.unwrap_or_else(|| scanner.has_order_by()),
                 any_values: self.any_values,
+                may_refuse: self.may_refuse,
                 parameters: self.parameters,
                 copy: match (data, self.copy_data_from) {
                     (Some(data), None) => CopyData::Inline(data),

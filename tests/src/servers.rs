@@ -48,12 +48,15 @@ pub fn checks_itself() -> bool {
     std::env::var_os("ATOLL_TEST_PLAIN").is_some_and(|value| value != "0")
 }
 
+/// The pair until it is stopped.
+type Held = Mutex<Option<Arc<Pair>>>;
+
 /// Starts a [`Pair`] once and gives the same one to everybody; the servers stop when the holder is dropped.
 #[derive(Debug, Clone)]
 pub struct LazyPair {
     options: ClusterOptions,
     // A failed start is kept, too: a second attempt would only cost as much again.
-    pair: Arc<OnceLock<Result<Mutex<Option<Arc<Pair>>>, String>>>,
+    pair: Arc<OnceLock<Result<Held, String>>>,
 }
 
 impl LazyPair {
@@ -83,7 +86,7 @@ impl LazyPair {
     }
 }
 
-fn start(options: &ClusterOptions) -> Result<Mutex<Option<Arc<Pair>>>> {
+fn start(options: &ClusterOptions) -> Result<Held> {
     let plain = PlainServer::start()?;
     let subject = if checks_itself() {
         Subject::Plain(PlainServer::start()?)
