@@ -65,7 +65,7 @@ pub struct Column {
     pub name: String,
     pub type_oid: u32,
     pub typmod: i32,
-    /// As `format_type` prints it, schema-qualified when it is not visible from `public`.
+    /// As `format_type` prints it, schema-qualified unless it is of pg_catalog.
     pub type_name: String,
     pub not_null: bool,
     /// The text of DEFAULT, when there is one.

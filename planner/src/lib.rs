@@ -14,6 +14,7 @@ pub mod directory;
 mod distribute_call;
 mod edits;
 mod explain;
+pub mod hash;
 mod insert;
 mod maintenance;
 mod names;
