@@ -43,6 +43,9 @@ pub enum Error {
     /// The client is gone; nobody is left to tell.
     #[error("the client's connection is gone: {0}")]
     Client(#[from] std::io::Error),
+    /// The statement failed with this SQLSTATE, and the client has been sent the server's own ErrorResponse.
+    #[error("the statement failed with SQLSTATE {sqlstate}")]
+    Told { sqlstate: String },
     /// The session ends with this message (severity FATAL).
     #[error("{message}")]
     Fatal { sqlstate: &'static str, message: String },
@@ -80,6 +83,11 @@ impl Error {
         self
     }
 
+    /// Whether the client has its ErrorResponse already.
+    pub fn already_told(&self) -> bool {
+        matches!(self, Self::Told { .. })
+    }
+
     /// Whether the session cannot go on after it.
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Client(_) | Self::Fatal { .. } | Self::Frame(_))
@@ -91,6 +99,7 @@ impl Error {
             Self::Server(fields) => fields.sqlstate(),
             Self::Refused(refusal) => refusal.sqlstate,
             Self::Sql { sqlstate, .. } | Self::Fatal { sqlstate, .. } => sqlstate,
+            Self::Told { sqlstate } => sqlstate,
             Self::LaneLost { .. } => sqlstate::CANNOT_CONNECT_NOW,
             Self::Frame(error) => error.sqlstate(),
             Self::Client(_) => "08006",
@@ -114,7 +123,7 @@ impl Error {
                 set(&mut fields, b'H', hint.as_deref());
                 fields
             }
-            Self::LaneLost { .. } | Self::Frame(_) | Self::Client(_) | Self::Fatal { .. } => {
+            Self::Told { .. } | Self::LaneLost { .. } | Self::Frame(_) | Self::Client(_) | Self::Fatal { .. } => {
                 ErrorFields::new(severity, self.sqlstate(), self.to_string())
             }
         }

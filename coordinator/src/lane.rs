@@ -1,13 +1,13 @@
 //! A lane: one PostgreSQL backend, held by one gRPC stream to the agent beside it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_proto::auth::Token;
 use atoll_proto::v1::lanes_client::LanesClient;
 use atoll_proto::v1::{CancelRequest, Fragment, FragmentDone, LaneOpen, LaneRequest, lane_reply, lane_request};
-use atoll_wire::backend::{self, Column};
+use atoll_wire::backend::{self, Column, decode};
 use atoll_wire::frames::next_frame;
 use atoll_wire::frontend;
 use bytes::{Bytes, BytesMut};
@@ -18,6 +18,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use crate::error::{Error, Result};
+use crate::plans::Description;
 use crate::session::settings::Settings;
 
 /// Requests a lane may have on their way to the agent before the sender waits.
@@ -40,8 +41,9 @@ pub struct BackendState {
     pub settings: Arc<Settings>,
     /// The search_path in force; `None` when it is not known (after a rollback).
     pub search_path: Option<Arc<str>>,
-    /// Statements prepared there, by the coordinator's number: when each was last used.
+    /// Statements prepared there, by the coordinator's number: at which use of the lane each was last needed.
     pub prepared: HashMap<u64, u64>,
+    uses: u64,
     /// The session that used it last.
     pub session: u64,
     /// Unknown code ran on behalf of that session.
@@ -71,7 +73,12 @@ pub struct Lane {
     pub transaction_status: u8,
     /// Set while replies are due: a lane given up in that state cannot be reused.
     pub busy: bool,
+    /// Frames taken too early, to be received again.
+    unread: Option<Bytes>,
 }
+
+/// Statements a backend keeps prepared; the least recently used make room.
+const PREPARED_MAX: usize = 256;
 
 /// Rows of one statement in text form.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -142,11 +149,13 @@ impl Lane {
                     settings: Arc::default(),
                     search_path: None,
                     prepared: HashMap::new(),
+                    uses: 0,
                     session: 0,
                     residue: false,
                 },
                 transaction_status: b'I',
                 busy: false,
+                unread: None,
             }),
             Some(lane_reply::Kind::Refused(refused)) => Err(Error::Server(Box::new(backend::ErrorFields::new(
                 "ERROR",
@@ -196,6 +205,9 @@ impl Lane {
     /// # Errors
     /// [`Error::LaneLost`].
     pub async fn receive(&mut self) -> Result<Reply> {
+        if let Some(frames) = self.unread.take() {
+            return Ok(Reply::Frames(frames));
+        }
         match self.replies.message().await {
             Ok(Some(reply)) => match reply.kind {
                 Some(lane_reply::Kind::Frames(frames)) => Ok(Reply::Frames(frames)),
@@ -234,6 +246,21 @@ impl Lane {
         self.collect(1).await
     }
 
+    /// Runs one statement with text parameters, which do not show in the server's view of its activity (secrets).
+    ///
+    /// # Errors
+    /// As [`Lane::query`].
+    pub async fn query_with(&mut self, sql: &str, parameters: &[&str]) -> Result<Vec<ResultSet>> {
+        let mut out = BytesMut::new();
+        frontend::parse("", sql, &[], &mut out);
+        frontend::bind("", "", &[], parameters.iter().map(|value| Some(value.as_bytes())), &[], &mut out);
+        frontend::describe(b'P', "", &mut out);
+        frontend::execute("", 0, &mut out);
+        frontend::sync(&mut out);
+        self.send(out.freeze()).await?;
+        self.collect(1).await
+    }
+
     /// Reads until `ready` ReadyForQuery have come, collecting results.
     ///
     /// # Errors
@@ -247,17 +274,21 @@ impl Lane {
             let mut chunk = BytesMut::from(self.receive_frames().await?);
             while let Some(frame) = next_frame(&mut chunk, FRAME_BYTES_MAX)? {
                 match frame.tag {
-                    b'T' => current.columns = backend::row_description(frame.body_slice())?,
+                    b'T' => current.columns = decode::row_description(frame.body_slice())?,
                     b'D' => current.rows.push(text_row(frame.body_slice())?),
                     b'C' => {
-                        current.tag = backend::command_complete(frame.body_slice())?.to_owned();
+                        current.tag = decode::command_complete(frame.body_slice())?.to_owned();
                         sets.push(std::mem::take(&mut current));
                     }
                     b'E' => {
-                        failure.get_or_insert(backend::error_fields(frame.body_slice())?);
+                        failure.get_or_insert(decode::error_fields(frame.body_slice())?);
+                    }
+                    b'S' => {
+                        let (name, value) = decode::parameter_status(frame.body_slice())?;
+                        self.parameters.insert(name.to_owned(), value.to_owned());
                     }
                     b'Z' => {
-                        self.ready(backend::ready_for_query(frame.body_slice())?);
+                        self.ready(decode::ready_for_query(frame.body_slice())?);
                         left -= 1;
                     }
                     _ => {}
@@ -268,6 +299,79 @@ impl Lane {
             Some(fields) => Err(Error::Server(Box::new(fields))),
             None => Ok(sets),
         }
+    }
+
+    /// Parses a statement and has it described, without running it.
+    ///
+    /// # Errors
+    /// What PostgreSQL says of a statement that it does not accept; [`Error::LaneLost`].
+    pub async fn describe(&mut self, sql: &str, types: &[u32]) -> Result<Description> {
+        let mut out = BytesMut::new();
+        frontend::parse("", sql, types, &mut out);
+        frontend::describe(b'S', "", &mut out);
+        self.described(out).await
+    }
+
+    /// The description of a statement that is prepared there under this name.
+    ///
+    /// # Errors
+    /// As [`Lane::describe`].
+    pub async fn describe_prepared(&mut self, name: &str) -> Result<Description> {
+        let mut out = BytesMut::new();
+        frontend::describe(b'S', name, &mut out);
+        self.described(out).await
+    }
+
+    async fn described(&mut self, mut out: BytesMut) -> Result<Description> {
+        frontend::sync(&mut out);
+        self.send(out.freeze()).await?;
+        let mut description = Description { parameters: Vec::new(), columns: None };
+        let mut failure = None;
+        loop {
+            let mut chunk = BytesMut::from(self.receive_frames().await?);
+            while let Some(frame) = next_frame(&mut chunk, FRAME_BYTES_MAX)? {
+                match frame.tag {
+                    b't' => description.parameters = decode::parameter_description(frame.body_slice())?,
+                    b'T' => description.columns = Some(decode::row_description(frame.body_slice())?),
+                    b'E' => {
+                        failure.get_or_insert(decode::error_fields(frame.body_slice())?);
+                    }
+                    b'Z' => {
+                        self.ready(decode::ready_for_query(frame.body_slice())?);
+                        return failure.map_or(Ok(description), |fields| Err(Error::Server(Box::new(fields))));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Puts frames back, to be received next.
+    pub fn unread(&mut self, frames: Bytes) {
+        self.unread = Some(frames);
+    }
+
+    /// Whether the backend has this statement prepared; counts as a use of it.
+    pub fn has_prepared(&mut self, id: u64) -> bool {
+        let uses = self.state.uses + 1;
+        self.state.uses = uses;
+        self.state.prepared.get_mut(&id).map(|last| *last = uses).is_some()
+    }
+
+    /// Notes a statement that the backend has just prepared.
+    pub fn note_prepared(&mut self, id: u64) {
+        self.state.uses += 1;
+        self.state.prepared.insert(id, self.state.uses);
+    }
+
+    /// The statement to close before another is prepared, when there are too many; it is forgotten here at once.
+    pub fn evict_prepared(&mut self) -> Option<u64> {
+        if self.state.prepared.len() < PREPARED_MAX {
+            return None;
+        }
+        let oldest = self.state.prepared.iter().min_by_key(|(_, last)| **last).map(|(id, _)| *id)?;
+        self.state.prepared.remove(&oldest);
+        Some(oldest)
     }
 
     /// Notes a ReadyForQuery.
@@ -289,12 +393,9 @@ impl Lane {
 }
 
 fn text_row(body: &[u8]) -> Result<Vec<Option<String>>> {
-    let mut row = backend::data_row(body)?;
-    let mut values = Vec::new();
-    while let Some(field) = row.next_field()? {
-        values.push(field.map(|bytes| String::from_utf8_lossy(bytes).into_owned()));
-    }
-    Ok(values)
+    decode::data_row(body)?
+        .map(|field| Ok(field?.map(|bytes| String::from_utf8_lossy(bytes).into_owned())))
+        .collect()
 }
 
 /// Interrupts what a backend is doing; returns once the interrupt was delivered.
@@ -310,6 +411,3 @@ pub async fn cancel(channel: &NodeChannel, backend_pid: u32) -> Result<()> {
 fn status_reason(status: &tonic::Status) -> String {
     if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() }
 }
-
-/// Settings by name, as text; ordered, so that equal sets compare equal.
-pub type SettingsMap = BTreeMap<String, String>;

@@ -68,3 +68,21 @@ pub trait Participants: Send {
     /// As [`Participants::run`].
     async fn copy_between(&mut self, from: (Place, &str), to: (Place, &str)) -> Result<u64>;
 }
+
+/// Statements that PostgreSQL refuses inside a transaction block: each commits by itself.
+#[async_trait]
+pub trait Autocommit: Send {
+    /// Runs one statement outside any transaction block, under `search_path` when given: as the client's role, or as the superuser with
+    /// event triggers off (`session_replication_role = replica`; the DDL guard's pass is worth nothing across transactions). In the
+    /// directory always as the superuser.
+    ///
+    /// # Errors
+    /// PostgreSQL's own error; 57P03 when the place cannot be reached.
+    async fn run_alone(
+        &mut self,
+        place: Place,
+        as_superuser: bool,
+        search_path: Option<&str>,
+        sql: &str,
+    ) -> Result<Vec<ResultSet>>;
+}

@@ -1,0 +1,200 @@
+//! The admin service (gRPC) on the client port: the listener recognises HTTP/2 by its preface and hands the connection over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_planner::directory::Node;
+use atoll_proto::auth::Token;
+use atoll_proto::v1::admin_server::{Admin, AdminServer as GrpcServer};
+use atoll_proto::v1::{
+    AddNodeReply, AddNodeRequest, BootstrapReply, BootstrapRequest, CoordinatorStatus, GroupStatus, NodeStatus,
+    ShardStatus, StatusReply, StatusRequest,
+};
+use futures_util::future::join_all;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use crate::directory::sizes::{Sizes, measure};
+use crate::directory::{Keeper, bootstrap};
+use crate::error::{Error, sqlstate};
+
+/// Connections handed over and not yet taken up.
+const CONNECTIONS_QUEUED_MAX: usize = 64;
+/// A connection on which nothing moves is asked for a sign of life after this time.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// What the coordinator says of itself.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub name: String,
+    /// Where clients reach it.
+    pub host: String,
+    pub port: u16,
+}
+
+/// Takes connections whose client speaks HTTP/2.
+#[derive(Clone)]
+pub struct AdminServer {
+    connections: mpsc::Sender<std::net::TcpStream>,
+}
+
+impl AdminServer {
+    /// Starts to serve, on the current (control) runtime, until `shutdown`.
+    pub fn start(identity: Identity, keeper: Arc<Keeper>, token: &Token, shutdown: CancellationToken) -> Self {
+        let (connections, queue) = mpsc::channel(CONNECTIONS_QUEUED_MAX);
+        let service = GrpcServer::with_interceptor(Service { identity, keeper, shutdown: shutdown.clone() }, token.check());
+        // Each stream moves to this runtime's reactor here.
+        let incoming = ReceiverStream::new(queue).map(TcpStream::from_std);
+        tokio::spawn(async move {
+            let served = Server::builder()
+                .http2_keepalive_interval(Some(KEEPALIVE))
+                .add_service(service)
+                .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
+                .await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the admin service ended");
+            }
+        });
+        Self { connections }
+    }
+
+    /// Serves a connection, none of whose bytes have been read. It is closed when too many wait already.
+    pub fn accept(&self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        match stream.into_std() {
+            Ok(stream) => {
+                if self.connections.try_send(stream).is_err() {
+                    tracing::warn!("an admin connection was closed: too many are waiting, or the service has ended");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "an admin connection cannot be handed over"),
+        }
+    }
+}
+
+struct Service {
+    identity: Identity,
+    keeper: Arc<Keeper>,
+    shutdown: CancellationToken,
+}
+
+/// The gRPC status for an error: its message with SQLSTATE, detail and hint.
+fn status(error: &Error) -> Status {
+    let fields = error.fields();
+    let mut message = fields.message().to_owned();
+    for more in [fields.detail(), fields.hint()].into_iter().flatten() {
+        message.push_str("; ");
+        message.push_str(more);
+    }
+    match error.sqlstate() {
+        sqlstate::INVALID_PARAMETER_VALUE | "42939" => Status::invalid_argument(message),
+        sqlstate::FEATURE_NOT_SUPPORTED => Status::failed_precondition(message),
+        sqlstate::CANNOT_CONNECT_NOW | sqlstate::TOO_MANY_CONNECTIONS => Status::unavailable(message),
+        state => Status::internal(format!("{message} ({state})")),
+    }
+}
+
+impl Service {
+    /// Runs work to its end, also when the caller goes away: what is half built would stay half built.
+    async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Status> {
+        match tokio::spawn(work).await {
+            Ok(done) => done.map_err(|error| {
+                tracing::warn!(%error, "an admin call failed");
+                status(&error)
+            }),
+            Err(error) => Err(Status::internal(error.to_string())),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for Service {
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let directory = self.keeper.directory();
+        let reports = self.keeper.nodes();
+        let groups = directory.groups.iter().enumerate().map(|(index, group)| GroupStatus {
+            name: group.name.clone(),
+            home: index == 0,
+            epoch: group.epoch,
+            nodes: reports
+                .iter()
+                .filter(|report| report.group == group.name)
+                .map(|report| NodeStatus {
+                    state: Some(report.shown()),
+                    agent_address: report.node.agent_address.clone(),
+                })
+                .collect(),
+        });
+        let databases = directory.databases.iter().filter(|(_, database)| !database.colocations.is_empty());
+        let sizes: Vec<Sizes> = join_all(databases.clone().map(|(name, _)| measure(&self.keeper, &directory, name))).await;
+        let mut shards: Vec<ShardStatus> = databases
+            .zip(&sizes)
+            .flat_map(|((_, database), sizes)| {
+                let shards = database.colocations.values().flat_map(|colocation| &colocation.shards);
+                shards.map(|shard| ShardStatus {
+                    id: shard.id.0,
+                    group: directory.groups.get(shard.group.0).map(|group| group.name.clone()).unwrap_or_default(),
+                    epoch: shard.epoch,
+                    bytes: sizes.of_shard(shard.id),
+                    state: "active".to_owned(),
+                })
+            })
+            .collect();
+        shards.sort_by_key(|shard| shard.id);
+        let state = match (self.shutdown.is_cancelled(), self.keeper.is_ready()) {
+            (true, _) => "stopping",
+            (false, true) => "running",
+            (false, false) => "starting",
+        };
+        Ok(Response::new(StatusReply {
+            coordinators: vec![CoordinatorStatus {
+                name: self.identity.name.clone(),
+                host: self.identity.host.clone(),
+                port: self.identity.port.into(),
+                pid: std::process::id(),
+                state: state.to_owned(),
+            }],
+            groups: groups.collect(),
+            shards,
+        }))
+    }
+
+    async fn add_node(&self, request: Request<AddNodeRequest>) -> Result<Response<AddNodeReply>, Status> {
+        let request = request.into_inner();
+        if request.name.is_empty() || request.group.is_empty() || request.agent_address.is_empty() {
+            return Err(Status::invalid_argument("name, group and agent_address must be given"));
+        }
+        if !(request.capacity.is_finite() && request.capacity > 0.0) {
+            return Err(Status::invalid_argument("capacity must be above 0"));
+        }
+        let node = Node {
+            name: request.name,
+            zone: request.zone,
+            capacity: request.capacity,
+            agent_address: request.agent_address,
+            agent_socket: request.agent_socket,
+        };
+        let (keeper, group) = (self.keeper.clone(), request.group);
+        self.finish(async move { bootstrap::add_node(&keeper, &node, &group).await }).await?;
+        Ok(Response::new(AddNodeReply {}))
+    }
+
+    async fn bootstrap(&self, request: Request<BootstrapRequest>) -> Result<Response<BootstrapReply>, Status> {
+        let request = request.into_inner();
+        let keeper = self.keeper.clone();
+        self.finish(async move {
+            let BootstrapRequest { databases, shards, superuser_password } = &request;
+            bootstrap::bootstrap(&keeper, databases, *shards, superuser_password).await
+        })
+        .await?;
+        Ok(Response::new(BootstrapReply {}))
+    }
+}

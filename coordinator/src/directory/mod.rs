@@ -1,0 +1,18 @@
+//! The directory and everything that keeps the coordinator's knowledge of the cluster: which table is where, roles, nodes, and the
+//! control side's own work on the servers (creating databases, finishing distributed transactions).
+
+pub mod bootstrap;
+mod catalog;
+mod control;
+mod keeper;
+mod role_copies;
+pub mod nodes;
+pub mod recovery;
+pub mod roles;
+pub mod rows;
+pub mod sizes;
+pub mod store;
+pub mod virtual_relations;
+mod words;
+
+pub use keeper::{DIRECTORY_DATABASE, Keeper, KeeperSettings};

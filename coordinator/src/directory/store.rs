@@ -1,0 +1,372 @@
+//! The directory's tables (schema `atoll` of database `atoll` on home): reading them whole, and the SQL of every change.
+//!
+//! The functions that yield SQL do nothing themselves: the caller runs the text at [`crate::place::Place::DIRECTORY`] inside the
+//! transaction that it belongs to. Each counts itself as a change, so that every coordinator notices its commit.
+
+use std::collections::{BTreeMap, HashMap};
+
+use atoll_planner::directory::{
+    Colocation, ColocationId, Database, Directory, Group, GroupIndex, KeyColumn, KeyType, Node, Shard, ShardId, Table,
+    TableName,
+};
+use atoll_planner::quote_literal;
+
+use super::rows::Rows;
+use crate::error::{Error, Result};
+use crate::lane::ResultSet;
+
+/// Creates what is missing of the directory's tables; for a transaction of its own.
+pub const TABLES: &str = include_str!("tables.sql");
+
+/// Reads the versions: one row (NULL, version) for the directory, and (database, version) for each catalog that ever changed.
+pub const VERSIONS: &str = "SELECT NULL AS database, version FROM atoll.version \
+    UNION ALL SELECT database, version FROM atoll.catalog_version";
+
+/// Reads everything; see [`load`]. The statements must share a snapshot.
+pub const LOAD: &str = "\
+    SELECT version FROM atoll.version; \
+    SELECT id, name, epoch FROM atoll.groups ORDER BY id; \
+    SELECT name, group_id, zone, capacity, agent_address, agent_socket FROM atoll.nodes ORDER BY name; \
+    SELECT name FROM atoll.databases WHERE ready; \
+    SELECT id, database, key_type FROM atoll.colocations WHERE database IN (SELECT name FROM atoll.databases WHERE ready); \
+    SELECT shards.id, colocation_id, hash_from, hash_to, group_id, epoch \
+        FROM atoll.shards JOIN atoll.placements ON shard_id = shards.id ORDER BY hash_from; \
+    SELECT database, schema, name, method, key_column, key_type, colocation_id FROM atoll.tables";
+
+/// How many results [`LOAD`] has.
+pub const LOAD_RESULTS: usize = 7;
+
+/// A key type's name in the directory.
+pub fn key_type_name(key_type: KeyType) -> &'static str {
+    match key_type {
+        KeyType::Int2 => "int2",
+        KeyType::Int4 => "int4",
+        KeyType::Int8 => "int8",
+        KeyType::Text => "text",
+        KeyType::Bpchar => "bpchar",
+        KeyType::Uuid => "uuid",
+        KeyType::Date => "date",
+        KeyType::Timestamp => "timestamp",
+        KeyType::Timestamptz => "timestamptz",
+        KeyType::Numeric => "numeric",
+        KeyType::Bytea => "bytea",
+    }
+}
+
+const KEY_TYPES: [KeyType; 11] = [
+    KeyType::Int2,
+    KeyType::Int4,
+    KeyType::Int8,
+    KeyType::Text,
+    KeyType::Bpchar,
+    KeyType::Uuid,
+    KeyType::Date,
+    KeyType::Timestamp,
+    KeyType::Timestamptz,
+    KeyType::Numeric,
+    KeyType::Bytea,
+];
+
+fn key_type(name: &str) -> Result<KeyType> {
+    KEY_TYPES
+        .into_iter()
+        .find(|&known| key_type_name(known) == name)
+        .ok_or_else(|| Error::internal(format!("the directory names an unknown key type \"{name}\"")))
+}
+
+/// The directory, from the results of [`LOAD`].
+///
+/// # Errors
+/// XX000 when the tables contradict each other.
+pub fn load(results: &[ResultSet]) -> Result<Directory> {
+    let [version, groups, nodes, databases, colocations, shards, tables] = results else {
+        return Err(Error::internal(format!("the directory came in {} results", results.len())));
+    };
+    let mut directory = Directory { version: Rows::new(version).only()?.parse(0)?, ..Directory::default() };
+    let mut indexes = HashMap::new();
+    for row in Rows::new(groups) {
+        indexes.insert(row.parse::<i32>(0)?, GroupIndex(directory.groups.len()));
+        directory.groups.push(Group { name: row.text(1)?.to_owned(), epoch: row.parse(2)?, nodes: Vec::new() });
+    }
+    let group = |id: i32| {
+        indexes.get(&id).copied().ok_or_else(|| Error::internal(format!("the directory has no group with id {id}")))
+    };
+    for row in Rows::new(nodes) {
+        directory.groups[group(row.parse(1)?)?.0].nodes.push(Node {
+            name: row.text(0)?.to_owned(),
+            zone: row.text(2)?.to_owned(),
+            capacity: row.parse(3)?,
+            agent_address: row.text(4)?.to_owned(),
+            agent_socket: row.text(5)?.to_owned(),
+        });
+    }
+    for row in Rows::new(databases) {
+        directory.databases.insert(row.text(0)?.to_owned(), Database::default());
+    }
+    let mut owners = BTreeMap::new();
+    for row in Rows::new(colocations) {
+        let id = ColocationId(row.parse(0)?);
+        let key_type = row.maybe(2).map(key_type).transpose()?;
+        owners.insert(id, row.text(1)?.to_owned());
+        database(&mut directory, row.text(1)?)?.colocations.insert(id, Colocation { key_type, shards: Vec::new() });
+    }
+    for row in Rows::new(shards) {
+        let colocation = ColocationId(row.parse(1)?);
+        // Those of databases that are not ready yet have no owner here.
+        let Some(owner) = owners.get(&colocation) else { continue };
+        let shard = Shard {
+            id: ShardId(row.parse(0)?),
+            hash_from: row.parse(2)?,
+            hash_to: row.parse(3)?,
+            group: group(row.parse(4)?)?,
+            epoch: row.parse(5)?,
+        };
+        if let Some(colocation) = database(&mut directory, owner)?.colocations.get_mut(&colocation) {
+            colocation.shards.push(shard);
+        }
+    }
+    for row in Rows::new(tables) {
+        let Some(database) = directory.databases.get_mut(row.text(0)?) else { continue };
+        let table = match row.text(3)? {
+            "reference" => Table::Reference,
+            _ => Table::Distributed {
+                colocation: ColocationId(row.parse(6)?),
+                key: KeyColumn { name: row.text(4)?.to_owned(), key_type: key_type(row.text(5)?)? },
+            },
+        };
+        database.tables.insert(TableName::new(row.text(1)?, row.text(2)?), table);
+    }
+    check(&directory)?;
+    Ok(directory)
+}
+
+fn database<'a>(directory: &'a mut Directory, name: &str) -> Result<&'a mut Database> {
+    directory
+        .databases
+        .get_mut(name)
+        .ok_or_else(|| Error::internal(format!("the directory has no database \"{name}\"")))
+}
+
+/// What routing relies on: the shards of every co-location group cover the hash space without a gap.
+fn check(directory: &Directory) -> Result<()> {
+    for (name, database) in &directory.databases {
+        for (id, colocation) in &database.colocations {
+            let shards = &colocation.shards;
+            let covers = shards.first().is_some_and(|first| first.hash_from == i64::MIN)
+                && shards.last().is_some_and(|last| last.hash_to == i64::MAX)
+                && shards.windows(2).all(|pair| pair[0].hash_to.checked_add(1) == Some(pair[1].hash_from));
+            if !covers {
+                return Err(Error::internal(format!(
+                    "the shards of co-location group {} of database \"{name}\" leave a gap or overlap",
+                    id.0
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Counts a change of the directory.
+pub fn bump_directory() -> String {
+    "INSERT INTO atoll.changes (database) VALUES (NULL)".to_owned()
+}
+
+/// Counts a change of a logical database's catalog: part of every transaction with DDL.
+pub fn bump_catalog(database: &str) -> String {
+    format!("INSERT INTO atoll.changes (database) VALUES ({})", quote_literal(database))
+}
+
+fn counted(change: &str) -> String {
+    format!("{}; {change}", bump_directory())
+}
+
+/// Enters a distributed or reference table.
+pub fn add_table(database: &str, table: &TableName, spread: &Table) -> String {
+    let (method, key_column, key_type, colocation) = match spread {
+        Table::Reference => ("reference", "NULL".to_owned(), "NULL".to_owned(), "NULL".to_owned()),
+        Table::Distributed { colocation, key } => {
+            ("hash", quote_literal(&key.name), quote_literal(key_type_name(key.key_type)), colocation.0.to_string())
+        }
+    };
+    counted(&format!(
+        "INSERT INTO atoll.tables (database, schema, name, method, key_column, key_type, colocation_id) \
+         VALUES ({}, {}, {}, '{method}', {key_column}, {key_type}, {colocation})",
+        quote_literal(database),
+        quote_literal(&table.schema),
+        quote_literal(&table.name),
+    ))
+}
+
+fn where_table(database: &str, table: &TableName) -> String {
+    format!(
+        "WHERE database = {} AND schema = {} AND name = {}",
+        quote_literal(database),
+        quote_literal(&table.schema),
+        quote_literal(&table.name)
+    )
+}
+
+/// Forgets a table (dropped, or no longer distributed).
+pub fn remove_table(database: &str, table: &TableName) -> String {
+    counted(&format!("DELETE FROM atoll.tables {}", where_table(database, table)))
+}
+
+/// Gives a table another name, another schema, or both.
+pub fn rename_table(database: &str, from: &TableName, to: &TableName) -> String {
+    counted(&format!(
+        "UPDATE atoll.tables SET schema = {}, name = {} {}",
+        quote_literal(&to.schema),
+        quote_literal(&to.name),
+        where_table(database, from)
+    ))
+}
+
+/// Gives a table's key column another name.
+pub fn rename_key(database: &str, table: &TableName, column: &str) -> String {
+    counted(&format!("UPDATE atoll.tables SET key_column = {} {}", quote_literal(column), where_table(database, table)))
+}
+
+/// Notes that a user schema with all its tables has another name.
+pub fn rename_schema(database: &str, from: &str, to: &str) -> String {
+    counted(&format!(
+        "UPDATE atoll.tables SET schema = {} WHERE database = {} AND schema = {}",
+        quote_literal(to),
+        quote_literal(database),
+        quote_literal(from)
+    ))
+}
+
+/// Lets a co-location group without tables take tables whose keys are of `key_type`. The last result has one row, or none when
+/// another transaction claimed the group for another type meanwhile (it waits for that transaction to end).
+pub fn claim_colocation(colocation: ColocationId, key_type: KeyType) -> String {
+    let name = key_type_name(key_type);
+    counted(&format!(
+        "UPDATE atoll.colocations SET key_type = '{name}' WHERE id = {} AND (key_type IS NULL OR key_type = '{name}') \
+         RETURNING id",
+        colocation.0
+    ))
+}
+
+/// Adds a co-location group of `shard_count` shards, placed over the groups in turn. The last result is for [`added_colocation`].
+pub fn add_colocation(database: &str, key_type: Option<KeyType>, shard_count: u32) -> String {
+    let key_type = key_type.map_or("NULL".to_owned(), |key_type| quote_literal(key_type_name(key_type)));
+    let ranges: Vec<String> = Colocation::even_ranges(shard_count)
+        .into_iter()
+        .enumerate()
+        // The least bigint has no literal of its own type: its digits alone are too large.
+        .map(|(position, (from, to))| format!("({position}, '{from}'::bigint, '{to}'::bigint)"))
+        .collect();
+    counted(&format!(
+        "WITH colocation AS ( \
+             INSERT INTO atoll.colocations (database, method, key_type, shard_count) \
+             VALUES ({database}, 'hash', {key_type}, {shard_count}) RETURNING id \
+         ), shard AS ( \
+             INSERT INTO atoll.shards (colocation_id, hash_from, hash_to) \
+             SELECT colocation.id, range.hash_from, range.hash_to \
+             FROM colocation, (VALUES {ranges}) AS range (position, hash_from, hash_to) ORDER BY range.position \
+             RETURNING id, colocation_id, hash_from, hash_to \
+         ), home_first AS ( \
+             SELECT id, row_number() OVER (ORDER BY id) - 1 AS position, count(*) OVER () AS count FROM atoll.groups \
+         ), placement AS ( \
+             INSERT INTO atoll.placements (shard_id, group_id) \
+             SELECT shard.id, home_first.id \
+             FROM (SELECT id, row_number() OVER (ORDER BY hash_from) - 1 AS position FROM shard) AS shard \
+             JOIN home_first ON home_first.position = shard.position % home_first.count \
+             RETURNING shard_id, group_id, epoch \
+         ) SELECT shard.colocation_id, shard.id, shard.hash_from, shard.hash_to, groups.name, placement.epoch \
+         FROM shard JOIN placement ON placement.shard_id = shard.id JOIN atoll.groups ON groups.id = placement.group_id \
+         ORDER BY shard.hash_from",
+        database = quote_literal(database),
+        ranges = ranges.join(", "),
+    ))
+}
+
+/// The co-location group that [`add_colocation`] made.
+///
+/// # Errors
+/// XX000 when `result` is not its result, or `directory` is so old that it misses a group.
+pub fn added_colocation(
+    result: &ResultSet,
+    directory: &Directory,
+    key_type: Option<KeyType>,
+) -> Result<(ColocationId, Colocation)> {
+    let mut id = None;
+    let mut shards = Vec::new();
+    for row in Rows::new(result) {
+        id = Some(ColocationId(row.parse(0)?));
+        let name = row.text(4)?;
+        let group = directory
+            .groups
+            .iter()
+            .position(|group| group.name == name)
+            .ok_or_else(|| Error::internal(format!("group \"{name}\" is not known here yet")))?;
+        shards.push(Shard {
+            id: ShardId(row.parse(1)?),
+            hash_from: row.parse(2)?,
+            hash_to: row.parse(3)?,
+            group: GroupIndex(group),
+            epoch: row.parse(5)?,
+        });
+    }
+    let id = id.ok_or_else(|| Error::internal("no shard was added"))?;
+    Ok((id, Colocation { key_type, shards }))
+}
+
+/// Removes a co-location group; fails (23503) while a table belongs to it.
+pub fn remove_colocation(colocation: ColocationId) -> String {
+    counted(&format!("DELETE FROM atoll.colocations WHERE id = {}", colocation.0))
+}
+
+/// Enters a logical database that is about to be created; nothing when it is there.
+pub fn add_database(name: &str) -> String {
+    format!("INSERT INTO atoll.databases (name) VALUES ({}) ON CONFLICT DO NOTHING", quote_literal(name))
+}
+
+/// Opens a logical database to clients.
+pub fn open_database(name: &str) -> String {
+    counted(&format!("UPDATE atoll.databases SET ready = true WHERE name = {} AND NOT ready", quote_literal(name)))
+}
+
+/// Closes a logical database to clients, before it is dropped.
+pub fn close_database(name: &str) -> String {
+    counted(&format!("UPDATE atoll.databases SET ready = false WHERE name = {}", quote_literal(name)))
+}
+
+/// Forgets a logical database with its tables and shards. Its catalog's version stays, in case one of that name comes again.
+pub fn remove_database(name: &str) -> String {
+    let name = quote_literal(name);
+    counted(&format!(
+        "DELETE FROM atoll.tables WHERE database = {name}; DELETE FROM atoll.databases WHERE name = {name}"
+    ))
+}
+
+/// Enters a group; nothing when it is there.
+pub fn add_group(name: &str, epoch: u64) -> String {
+    counted(&format!(
+        "INSERT INTO atoll.groups (name, epoch) VALUES ({}, {epoch}) ON CONFLICT (name) DO NOTHING",
+        quote_literal(name)
+    ))
+}
+
+/// Enters a node, or brings what is known of it up to date.
+pub fn add_node(node: &Node, group: &str) -> String {
+    counted(&format!(
+        "INSERT INTO atoll.nodes (name, group_id, zone, capacity, agent_address, agent_socket) \
+         SELECT {name}, id, {zone}, {capacity}, {address}, {socket} FROM atoll.groups WHERE name = {group} \
+         ON CONFLICT (name) DO UPDATE SET zone = excluded.zone, capacity = excluded.capacity, \
+             agent_address = excluded.agent_address, agent_socket = excluded.agent_socket",
+        name = quote_literal(&node.name),
+        zone = quote_literal(&node.zone),
+        capacity = node.capacity,
+        address = quote_literal(&node.agent_address),
+        socket = quote_literal(&node.agent_socket),
+        group = quote_literal(group),
+    ))
+}
+
+/// Merges the rows that count changes, keeping every version as it is.
+pub fn compact_changes() -> String {
+    "WITH old AS (DELETE FROM atoll.changes RETURNING database, weight) \
+     INSERT INTO atoll.changes (database, weight) SELECT database, sum(weight) FROM old GROUP BY database"
+        .to_owned()
+}

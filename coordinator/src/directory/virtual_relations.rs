@@ -1,0 +1,301 @@
+//! The text that stands for Atoll's own relations in a catalog query: their rows of this moment as VALUES, with every column's type given,
+//! so that no rows at all work, too.
+
+use atoll_planner::directory::{Directory, Group, Table, TableName};
+use atoll_planner::plan::VirtualRelation;
+use atoll_planner::{quote_identifier, quote_literal};
+
+use super::keeper::Keeper;
+use super::nodes::NodeReport;
+use super::sizes::{Sizes, measure};
+use crate::error::Result;
+use crate::facts::DatabaseFacts;
+
+/// A relation to be: columns with their types, and rows of SQL expressions.
+struct Relation {
+    columns: &'static [(&'static str, &'static str)],
+    rows: Vec<Vec<String>>,
+}
+
+impl Relation {
+    fn sql(&self) -> String {
+        let names: Vec<String> = self.columns.iter().map(|(name, _)| quote_identifier(name)).collect();
+        let casts: Vec<String> =
+            self.columns.iter().zip(&names).map(|((_, data_type), name)| format!("{name}::{data_type}")).collect();
+        // The first row is never shown: it makes the text right when it is the only one.
+        let nothing = vec!["NULL"; self.columns.len()].join(", ");
+        let mut rows = vec![format!("({nothing}, false)")];
+        rows.extend(self.rows.iter().map(|row| format!("({}, true)", row.join(", "))));
+        format!(
+            "(SELECT {} FROM (VALUES {}) AS listed ({}, is_row) WHERE is_row)",
+            casts.join(", "),
+            rows.join(", "),
+            names.join(", ")
+        )
+    }
+}
+
+/// The text that stands for `relation`, as a client of the database `facts` sees it.
+///
+/// # Errors
+/// None now: what cannot be read (the size of what an unreachable group holds) is 0.
+pub async fn sql(relation: VirtualRelation, keeper: &Keeper, facts: &DatabaseFacts) -> Result<String> {
+    let directory = &facts.directory;
+    Ok(match relation {
+        VirtualRelation::AtollShards => {
+            let mut rows = Vec::new();
+            for name in directory.databases.keys() {
+                rows.extend(shard_rows(directory, name, &measure(keeper, directory, name).await));
+            }
+            let columns = &[
+                ("shard_id", "int"),
+                ("database", "text"),
+                ("schema", "text"),
+                ("group", "text"),
+                ("hash_from", "bigint"),
+                ("hash_to", "bigint"),
+                ("epoch", "bigint"),
+                ("state", "text"),
+                ("bytes", "bigint"),
+            ];
+            Relation { columns, rows }.sql()
+        }
+        VirtualRelation::AtollNodes => {
+            let columns = &[
+                ("node", "text"),
+                ("group", "text"),
+                ("role", "text"),
+                ("state", "text"),
+                ("zone", "text"),
+                ("capacity", "float8"),
+                ("host", "text"),
+                ("port", "int"),
+                ("lag_bytes", "bigint"),
+                ("lanes", "int"),
+                ("lanes_max", "int"),
+                ("load", "float8"),
+                ("agent", "text"),
+            ];
+            Relation { columns, rows: keeper.nodes().iter().map(node_row).collect() }.sql()
+        }
+        VirtualRelation::AtollTables => {
+            let columns = &[
+                ("table_name", "regclass"),
+                ("database", "text"),
+                ("schema", "text"),
+                ("name", "text"),
+                ("method", "text"),
+                ("key_column", "text"),
+                ("colocation_id", "int"),
+                ("shard_count", "int"),
+            ];
+            Relation { columns, rows: table_rows(facts) }.sql()
+        }
+        VirtualRelation::CitusTables => {
+            let sizes = measure(keeper, directory, &facts.name).await;
+            let columns = &[
+                ("table_name", "regclass"),
+                ("citus_table_type", "text"),
+                ("distribution_column", "text"),
+                ("colocation_id", "int"),
+                ("table_size", "text"),
+                ("shard_count", "bigint"),
+                ("table_owner", "name"),
+                ("access_method", "name"),
+            ];
+            Relation { columns, rows: citus_table_rows(facts, &sizes) }.sql()
+        }
+        VirtualRelation::CitusShards => {
+            let sizes = measure(keeper, directory, &facts.name).await;
+            let columns = &[
+                ("table_name", "regclass"),
+                ("shardid", "bigint"),
+                ("shard_name", "text"),
+                ("citus_table_type", "text"),
+                ("colocation_id", "int"),
+                ("nodename", "text"),
+                ("nodeport", "int"),
+                ("shard_size", "bigint"),
+            ];
+            Relation { columns, rows: citus_shard_rows(facts, &keeper.nodes(), &sizes) }.sql()
+        }
+        VirtualRelation::PgDatabase => {
+            let shown: Vec<String> = directory
+                .databases
+                .keys()
+                .map(String::as_str)
+                .chain(["template0", "template1"])
+                .map(quote_literal)
+                .collect();
+            format!("(SELECT * FROM pg_catalog.pg_database WHERE datname IN ({}))", shown.join(", "))
+        }
+        // PostgreSQL's own function, of the catalog database's empty relation.
+        VirtualRelation::SizeFunction => "pg_catalog.".to_owned(),
+    })
+}
+
+fn text(value: &str) -> String {
+    quote_literal(value)
+}
+
+fn regclass(name: &TableName) -> String {
+    let qualified = format!("{}.{}", quote_identifier(&name.schema), quote_identifier(&name.name));
+    // NULL rather than an error for a table that another transaction has just dropped.
+    format!("pg_catalog.to_regclass({})", quote_literal(&qualified))
+}
+
+fn group_name(directory: &Directory, index: usize) -> &str {
+    directory.groups.get(index).map_or("", |group| group.name.as_str())
+}
+
+/// The tables of a database in the order of their names.
+fn tables(facts: &DatabaseFacts) -> Vec<(&TableName, &Table)> {
+    let mut tables: Vec<_> = facts.database.tables.iter().collect();
+    tables.sort_by_key(|(name, _)| *name);
+    tables
+}
+
+fn shard_rows(directory: &Directory, database: &str, sizes: &Sizes) -> Vec<Vec<String>> {
+    let colocations = directory.databases.get(database).into_iter().flat_map(|database| database.colocations.values());
+    let mut shards: Vec<_> = colocations.flat_map(|colocation| &colocation.shards).collect();
+    shards.sort_by_key(|shard| shard.id);
+    let row = |shard: &&atoll_planner::directory::Shard| {
+        vec![
+            shard.id.0.to_string(),
+            text(database),
+            text(&shard.id.schema("public")),
+            text(group_name(directory, shard.group.0)),
+            format!("'{}'::bigint", shard.hash_from),
+            format!("'{}'::bigint", shard.hash_to),
+            shard.epoch.to_string(),
+            text("active"),
+            sizes.of_shard(shard.id).to_string(),
+        ]
+    };
+    shards.iter().map(row).collect()
+}
+
+fn node_row(report: &NodeReport) -> Vec<String> {
+    let state = report.shown();
+    vec![
+        text(&report.node.name),
+        text(&report.group),
+        text(&state.role),
+        text(&state.state),
+        text(&report.node.zone),
+        format!("{}::float8", report.node.capacity),
+        text(&state.postgres_host),
+        state.postgres_port.to_string(),
+        state.lag_bytes.to_string(),
+        state.lanes.to_string(),
+        state.lanes_max.to_string(),
+        format!("{}::float8", state.load),
+        text(&report.node.agent_address),
+    ]
+}
+
+fn table_rows(facts: &DatabaseFacts) -> Vec<Vec<String>> {
+    let row = |(name, table): (&TableName, &Table)| {
+        let (method, key, colocation, shards) = match table {
+            Table::Reference => ("reference", "NULL".to_owned(), "NULL".to_owned(), 1),
+            Table::Distributed { colocation, key } => {
+                let shards = facts.database.colocations.get(colocation).map_or(0, |colocation| colocation.shards.len());
+                ("hash", text(&key.name), colocation.0.to_string(), shards)
+            }
+        };
+        vec![
+            regclass(name),
+            text(&facts.name),
+            text(&name.schema),
+            text(&name.name),
+            text(method),
+            key,
+            colocation,
+            shards.to_string(),
+        ]
+    };
+    tables(facts).into_iter().map(row).collect()
+}
+
+/// Citus's names for how a table is spread, its key, and the number of the co-location group (0 for reference tables).
+fn citus_spread(table: &Table) -> (&'static str, &str, u32) {
+    match table {
+        Table::Reference => ("reference", "<none>", 0),
+        Table::Distributed { colocation, key } => ("distributed", &key.name, colocation.0),
+    }
+}
+
+fn citus_table_rows(facts: &DatabaseFacts, sizes: &Sizes) -> Vec<Vec<String>> {
+    let row = |(name, table): (&TableName, &Table)| {
+        let (citus_type, key, colocation) = citus_spread(table);
+        let shards = match table {
+            Table::Reference => 1,
+            Table::Distributed { colocation, .. } => {
+                facts.database.colocations.get(colocation).map_or(0, |colocation| colocation.shards.len())
+            }
+        };
+        let of_class = |column: &str| {
+            format!("(SELECT {column} FROM pg_catalog.pg_class LEFT JOIN pg_catalog.pg_am ON pg_am.oid = relam WHERE pg_class.oid = {})", regclass(name))
+        };
+        vec![
+            regclass(name),
+            text(citus_type),
+            text(key),
+            colocation.to_string(),
+            format!("pg_catalog.pg_size_pretty({}::bigint)", sizes.of_table(name)),
+            shards.to_string(),
+            of_class("pg_catalog.pg_get_userbyid(relowner)"),
+            of_class("amname"),
+        ]
+    };
+    tables(facts).into_iter().map(row).collect()
+}
+
+fn citus_shard_rows(facts: &DatabaseFacts, nodes: &[NodeReport], sizes: &Sizes) -> Vec<Vec<String>> {
+    let address = |group: &Group| {
+        let state = nodes.iter().find(|report| report.group == group.name).map(NodeReport::shown).unwrap_or_default();
+        (text(&state.postgres_host), state.postgres_port.to_string())
+    };
+    let addresses: Vec<_> = facts.directory.groups.iter().map(address).collect();
+    let mut rows = Vec::new();
+    for (name, table) in tables(facts) {
+        let (citus_type, _, colocation) = citus_spread(table);
+        let mut add = |shard: String, shard_name: String, group: usize, bytes: u64| {
+            let (host, port) = addresses.get(group).cloned().unwrap_or_else(|| ("NULL".into(), "NULL".into()));
+            let table = regclass(name);
+            rows.push(vec![table, shard, shard_name, text(citus_type), colocation.to_string(), host, port, bytes.to_string()]);
+        };
+        match table {
+            Table::Reference => {
+                for group in 0..facts.directory.groups.len() {
+                    let key = (atoll_planner::directory::GroupIndex(group), name.clone());
+                    let bytes = sizes.whole.get(&key).copied().unwrap_or(0);
+                    add("0".to_owned(), text(&format!("{}.{}", name.schema, name.name)), group, bytes);
+                }
+            }
+            Table::Distributed { colocation, .. } => {
+                let shards = facts.database.colocations.get(colocation).map(|colocation| colocation.shards.as_slice());
+                for shard in shards.unwrap_or_default() {
+                    let bytes = sizes.slices.get(&(shard.id, name.clone())).copied().unwrap_or(0);
+                    let shard_name = format!("{}.{}", shard.id.schema(&name.schema), name.name);
+                    add(shard.id.0.to_string(), text(&shard_name), shard.group.0, bytes);
+                }
+            }
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relation_without_rows_is_right_too() {
+        let relation = Relation { columns: &[("a", "int"), ("group", "text")], rows: Vec::new() };
+        assert_eq!(
+            relation.sql(),
+            "(SELECT a::int, \"group\"::text FROM (VALUES (NULL, NULL, false)) AS listed (a, \"group\", is_row) WHERE is_row)"
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! SELECTs over many shards: fragments from every group, and the merge query over them, in DataFusion where that computes exactly as
+//! PostgreSQL does (tier 2), in PostgreSQL otherwise (tier 3).
+
+use std::sync::Arc;
+
+use atoll_planner::plan::{Access, Merge, Residue};
+use atoll_wire::backend::Column;
+
+use super::datafusion::Attempt;
+use crate::error::{Error, Result};
+use crate::place::Place;
+use crate::plans::Statement;
+use crate::session::Session;
+use crate::session::simple::Ask;
+
+impl Session {
+    /// Answers a merge, up to and including its CommandComplete.
+    ///
+    /// # Errors
+    /// The statement's.
+    pub async fn merge(
+        &mut self,
+        merge: &Merge,
+        statement: &Arc<Statement>,
+        ask: Ask<'_>,
+        effects: (Access, Residue),
+    ) -> Result<()> {
+        let columns = self.fragment_columns(merge, statement, ask).await?;
+        if merge.datafusion && !self.forces_postgres() {
+            match self.merge_in_datafusion(merge, &columns, statement, ask).await? {
+                Attempt::Answered => return Ok(()),
+                Attempt::Unsupported(reason) => {
+                    tracing::debug!(reason, "PostgreSQL merges what DataFusion does not compute alike");
+                }
+            }
+        }
+        self.merge_in_postgres(merge, &columns, statement, ask, effects).await
+    }
+
+    fn forces_postgres(&self) -> bool {
+        self.settings.get("atoll.merge_engine") == Some("postgres")
+    }
+
+    /// The columns of each fragment, as the first shard describes them; asked once for each plan.
+    async fn fragment_columns(
+        &mut self,
+        merge: &Merge,
+        statement: &Arc<Statement>,
+        ask: Ask<'_>,
+    ) -> Result<Vec<Vec<Column>>> {
+        if let Some(known) = statement.fragments.get() {
+            return Ok(known.clone());
+        }
+        let facts = self.facts();
+        let mut all = Vec::new();
+        for fragment in &merge.fragments {
+            let shard = facts
+                .database
+                .colocations
+                .get(&fragment.colocation)
+                .and_then(|group| group.shards.first())
+                .ok_or_else(|| Error::internal("a co-location group without shards"))?;
+            let path = self.plain_path();
+            let types: Vec<u32> = match ask {
+                Ask::Simple => Vec::new(),
+                Ask::Bound(bound) => {
+                    let map = facts.types_of(shard.group);
+                    bound.types.iter().map(|oid| map.map_or(*oid, |map| map.from_catalog(*oid))).collect()
+                }
+            };
+            let (mut held, prelude) = self.hold(Place::data(shard.group), &path).await?;
+            let lane = self.lane(&mut held);
+            if prelude.ready > 0 {
+                lane.send(prelude.frames.freeze()).await?;
+                lane.collect(prelude.ready).await?;
+            }
+            let described = lane.describe(&fragment.arm.render(shard.id), &types).await;
+            self.let_go(held, false);
+            let described = described.map_err(|error| without_position(error)).inspect_err(|_| self.note_failure())?;
+            let columns = described.columns.ok_or_else(|| Error::internal("a fragment without columns"))?;
+            all.push(columns);
+        }
+        // Another session may have been first; both say the same.
+        let _ = statement.fragments.set(all.clone());
+        Ok(all)
+    }
+}
+
+/// A position in a fragment's text means nothing to the client.
+fn without_position(error: Error) -> Error {
+    match error {
+        Error::Server(mut fields) => {
+            fields.remove(b'P');
+            Error::Server(fields)
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,205 @@
+//! From key values to shards.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use atoll_planner::directory::{Colocation, ColocationId, KeyType, Shard};
+use atoll_planner::hash::{self, KeyError};
+use atoll_planner::plan::{KeySource, Keys};
+use atoll_planner::quote_literal;
+
+use fallible_iterator::FallibleIterator as _;
+
+use crate::error::{Error, Result};
+use crate::place::Place;
+use crate::pool::Need;
+use crate::session::Session;
+use crate::session::extended::Bound;
+use atoll_wire::frontend::format_of;
+
+/// The shards a statement needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Route {
+    One(Shard),
+    /// In the order of the hash space.
+    Many(Vec<Shard>),
+}
+
+/// A value as it came, when its hash has to be asked of PostgreSQL.
+enum Asked {
+    Hash(i64),
+    Text(String),
+    Null,
+}
+
+impl Session {
+    /// The shards that can hold rows with these keys.
+    ///
+    /// # Errors
+    /// 22P02 and the like for a value that the key's type does not take; XX000 when the directory lacks the co-location group.
+    pub async fn route(
+        &mut self,
+        colocation: ColocationId,
+        key_type: KeyType,
+        keys: &Keys,
+        bound: Option<&Bound>,
+    ) -> Result<Route> {
+        let facts = self.facts();
+        let group = facts
+            .database
+            .colocations
+            .get(&colocation)
+            .ok_or_else(|| Error::internal(format!("the directory lacks co-location group {}", colocation.0)))?;
+        let Keys::These(sources) = keys else { return Ok(many(group, None)) };
+        let mut shards = BTreeSet::new();
+        for source in sources {
+            for value in self.values(source, key_type, bound)? {
+                let hash = match value {
+                    Asked::Null => continue,
+                    Asked::Hash(hash) => hash,
+                    Asked::Text(text) => self.ask_hash(key_type, &text).await?,
+                };
+                shards.insert(group.shards.partition_point(|shard| shard.hash_to < hash));
+            }
+        }
+        Ok(many(group, Some(shards)))
+    }
+
+    fn values(&self, source: &KeySource, key_type: KeyType, bound: Option<&Bound>) -> Result<Vec<Asked>> {
+        let of_text = |text: &str| match hash::parse_text(key_type, text) {
+            Ok(value) => Asked::Hash(hash::hash(&value)),
+            // Also for what is no value at all: PostgreSQL says so in its own words.
+            Err(_) => Asked::Text(text.to_owned()),
+        };
+        match source {
+            KeySource::Literal(text) => Ok(vec![of_text(text)]),
+            KeySource::Parameter(index) | KeySource::ArrayParameter(index) => {
+                let bound = bound.ok_or_else(|| Error::sql("42P02", format!("there is no parameter ${}", index + 1)))?;
+                let value = bound.parameters.get(*index).cloned().flatten();
+                let Some(value) = value else { return Ok(vec![Asked::Null]) };
+                let binary = format_of(&bound.parameter_formats, *index) == 1;
+                if matches!(source, KeySource::ArrayParameter(_)) {
+                    return array_values(key_type, &value, binary, of_text);
+                }
+                if binary {
+                    return match hash::parse_binary(key_type, bound.type_of(*index), &value) {
+                        Ok(value) => Ok(vec![Asked::Hash(hash::hash(&value))]),
+                        Err(KeyError::AskPostgres) | Err(_) => Err(Error::sql(
+                            "22P03",
+                            format!("incorrect binary data format in bind parameter {}", index + 1),
+                        )),
+                    };
+                }
+                let text = std::str::from_utf8(&value)
+                    .map_err(|_| Error::sql("22021", "invalid byte sequence for encoding \"UTF8\""))?;
+                Ok(vec![of_text(text)])
+            }
+        }
+    }
+
+    /// The hash of a value in a form that only PostgreSQL's input functions read.
+    pub(super) async fn ask_hash(&mut self, key_type: KeyType, text: &str) -> Result<i64> {
+        let path: Arc<str> = self.plain_path();
+        let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
+        self.settle(&mut lane).await?;
+        let asked = lane.query(&format!("SELECT {}", hash::sql_hash(key_type, &quote_literal(text)))).await;
+        lane.release();
+        let sets = asked?;
+        let hash = sets.first().map(|set| set.scalar()).transpose()?.and_then(|text| text.parse().ok());
+        hash.ok_or_else(|| Error::internal("PostgreSQL gave no hash"))
+    }
+}
+
+fn many(group: &Colocation, only: Option<BTreeSet<usize>>) -> Route {
+    let shards: Vec<Shard> = match only {
+        // No row can match: any one shard says so, in the right shape.
+        Some(set) if set.is_empty() => group.shards.first().cloned().into_iter().collect(),
+        Some(set) => set.into_iter().map(|index| group.shards[index].clone()).collect(),
+        None => group.shards.clone(),
+    };
+    match <[Shard; 1]>::try_from(shards) {
+        Ok([shard]) => Route::One(shard),
+        Err(shards) => Route::Many(shards),
+    }
+}
+
+/// The elements of an array parameter.
+fn array_values(
+    key_type: KeyType,
+    value: &[u8],
+    binary: bool,
+    of_text: impl Fn(&str) -> Asked,
+) -> Result<Vec<Asked>> {
+    let malformed = || Error::sql("22P03", "malformed array parameter");
+    if binary {
+        let array = postgres_protocol::types::array_from_sql(value).map_err(|_| malformed())?;
+        let element = array.element_type();
+        let mut values = Vec::new();
+        let mut elements = array.values();
+        while let Some(item) = elements.next().map_err(|_| malformed())? {
+            values.push(match item {
+                None => Asked::Null,
+                Some(bytes) => match hash::parse_binary(key_type, element, bytes) {
+                    Ok(value) => Asked::Hash(hash::hash(&value)),
+                    Err(_) => return Err(malformed()),
+                },
+            });
+        }
+        return Ok(values);
+    }
+    let text = std::str::from_utf8(value).map_err(|_| malformed())?;
+    let elements = text_array(text).ok_or_else(malformed)?;
+    Ok(elements.into_iter().map(|element| element.map_or(Asked::Null, |text| of_text(&text))).collect())
+}
+
+/// The elements of a one-dimensional array in text form; `None` when it is anything else.
+fn text_array(text: &str) -> Option<Vec<Option<String>>> {
+    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let mut elements = Vec::new();
+    let mut chars = inner.chars().peekable();
+    while chars.peek().is_some() {
+        let mut element = String::new();
+        let mut quoted = false;
+        loop {
+            match chars.next() {
+                None | Some(',') => break,
+                Some('"') => {
+                    quoted = true;
+                    loop {
+                        match chars.next()? {
+                            '"' => break,
+                            '\\' => element.push(chars.next()?),
+                            c => element.push(c),
+                        }
+                    }
+                }
+                Some('{' | '}') => return None,
+                Some('\\') => element.push(chars.next()?),
+                Some(c) => element.push(c),
+            }
+        }
+        let bare = element.trim();
+        elements.push(if quoted {
+            Some(element)
+        } else if bare.eq_ignore_ascii_case("null") {
+            None
+        } else {
+            Some(bare.to_owned())
+        });
+    }
+    Some(elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_in_text_form() {
+        let element = |text: &str| Some(text.to_owned());
+        assert_eq!(text_array("{}"), Some(vec![]));
+        assert_eq!(text_array("{1, 2,NULL}"), Some(vec![element("1"), element("2"), None]));
+        assert_eq!(text_array(r#"{"a,b","q\"q","NULL"}"#), Some(vec![element("a,b"), element("q\"q"), element("NULL")]));
+        assert_eq!(text_array("{{1},{2}}"), None);
+    }
+}

@@ -1,0 +1,236 @@
+//! Tier 3: fragments staged as temporary tables in home's data database, where PostgreSQL runs the merge query itself.
+
+use std::sync::Arc;
+
+use atoll_planner::directory::Directory;
+use atoll_planner::plan::{Access, Fragment, Merge, Residue};
+use atoll_planner::quote_identifier;
+use atoll_wire::backend::Column;
+use atoll_wire::frontend;
+use atoll_wire::rows::{ColumnFormat, IpcReader, copy_binary_header, copy_binary_trailer, encode_copy_binary};
+use bytes::BytesMut;
+
+use super::scatter::{discard_rest, next_batch, request};
+use crate::error::{Error, Result};
+use crate::place::Place;
+use crate::plans::Statement;
+use crate::session::participants::expect_copy;
+use crate::session::simple::Ask;
+use crate::session::{Session, Tier};
+
+/// COPY data is sent in pieces of about this size.
+const PIECE_BYTES: usize = 256 << 10;
+
+impl Session {
+    /// Runs the merge query at home over staged fragments, and relays its answer.
+    ///
+    /// # Errors
+    /// The statement's.
+    pub async fn merge_in_postgres(
+        &mut self,
+        merge: &Merge,
+        columns: &[Vec<Column>],
+        statement: &Arc<Statement>,
+        ask: Ask<'_>,
+        effects: (Access, Residue),
+    ) -> Result<()> {
+        let alone = self.transaction.is_none();
+        self.open_implicit();
+        let result = async {
+            for (fragment, columns) in merge.fragments.iter().zip(columns) {
+                self.stage(fragment, columns, ask).await?;
+            }
+            let path = self.plain_path();
+            self.relay_statement(Place::HOME, &path, &merge.sql, statement, ask, effects).await
+        }
+        .await;
+        self.tier = Tier::Postgres;
+        if result.is_err() {
+            self.note_failure();
+        }
+        if alone {
+            let ended = self.end_transaction(result.is_ok()).await;
+            result?;
+            ended?;
+            return Ok(());
+        }
+        result
+    }
+
+    async fn stage(&mut self, fragment: &Fragment, columns: &[Column], ask: Ask<'_>) -> Result<()> {
+        let bound = match ask {
+            Ask::Simple => None,
+            Ask::Bound(bound) => Some(bound),
+        };
+        let groups = self.group_fragments(fragment, bound).await?;
+        let path = self.plain_path();
+        let table = format!("pg_temp.{}", quote_identifier(&fragment.name));
+        let definitions = self.column_definitions(fragment, columns).await?;
+        let create = format!(
+            "DROP TABLE IF EXISTS {table}; CREATE TEMPORARY TABLE {} ({definitions}) ON COMMIT DROP",
+            quote_identifier(&fragment.name)
+        );
+        self.run_at(Place::HOME, &path, &create, false).await?;
+
+        let formats = vec![ColumnFormat::RawBinary; columns.len()];
+        let mut lanes = self.scatter_lanes(groups.iter().map(|part| part.group)).await?;
+        let parameters: Vec<_> = groups.iter().map(|part| self.fragment_parameters(bound, part.group)).collect();
+        let mut others = Vec::new();
+        let mut own = None;
+        for (part, parameters) in groups.into_iter().zip(parameters) {
+            if part.group == Directory::HOME {
+                own = Some((part, parameters));
+                continue;
+            }
+            let lane = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes)
+                .remove(&part.group)
+                .ok_or_else(|| Error::internal("a group without its lane"))?;
+            self.cancel.enter(lane);
+            lane.send_fragment(request(part.sql, parameters, &formats)).await?;
+            others.push(part.group);
+        }
+        let result: Result<()> = async {
+            if let Some((part, parameters)) = own {
+                // Home's own rows do not travel: one statement moves them, in the merge's own transaction.
+                let sql = format!("INSERT INTO {table} {}", part.sql);
+                self.run_bound(&sql, &parameters).await?;
+            }
+            for group in &others {
+                self.copy_fragment(*group, &table, &mut lanes).await?;
+            }
+            Ok(())
+        }
+        .await;
+        for (group, lane) in Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes) {
+            if others.contains(&group) {
+                discard_rest(lane).await;
+                if self.cancel.leave(lane) {
+                    self.cancel.settled().await;
+                    if !lane.busy {
+                        let _ = lane.query("").await;
+                    }
+                }
+            }
+        }
+        self.let_go_all(lanes);
+        result?;
+        self.run_at(Place::HOME, &path, &format!("ANALYZE {table}"), false).await?;
+        Ok(())
+    }
+
+    /// The columns as home calls their types.
+    async fn column_definitions(&mut self, fragment: &Fragment, columns: &[Column]) -> Result<String> {
+        let path = self.plain_path();
+        let facts = self.facts();
+        let first = facts
+            .database
+            .colocations
+            .get(&fragment.colocation)
+            .and_then(|group| group.shards.first())
+            .map_or(Directory::HOME, |shard| shard.group);
+        let (from, home) = (facts.types_of(first), facts.types_of(Directory::HOME));
+        let names: Vec<String> = columns
+            .iter()
+            .map(|column| {
+                let known = from.map_or(column.type_oid, |types| types.to_catalog(column.type_oid));
+                let oid = home.map_or(known, |types| types.from_catalog(known));
+                // An unknown literal's column is text by the time it is stored.
+                let oid = if oid == 705 { 25 } else { oid };
+                format!("pg_catalog.format_type({oid}, {})", column.typmod)
+            })
+            .collect();
+        if names.is_empty() {
+            return Ok(String::new());
+        }
+        let sets = self.run_at(Place::HOME, &path, &format!("SELECT {}", names.join(", ")), false).await?;
+        let row = sets.into_iter().next().and_then(|mut set| set.rows.pop()).unwrap_or_default();
+        let definitions: Vec<String> = fragment
+            .columns
+            .iter()
+            .zip(row)
+            .map(|(column, name)| format!("{} {}", quote_identifier(&column.name), name.unwrap_or_default()))
+            .collect();
+        Ok(definitions.join(", "))
+    }
+
+    /// A statement with parameters at home, for its effect.
+    async fn run_bound(&mut self, sql: &str, parameters: &[atoll_proto::v1::Parameter]) -> Result<()> {
+        let path = self.plain_path();
+        let mut out = BytesMut::new();
+        let types: Vec<u32> = parameters.iter().map(|parameter| parameter.type_oid).collect();
+        let formats: Vec<i16> = parameters.iter().map(|parameter| i16::from(parameter.binary)).collect();
+        frontend::parse("", sql, &types, &mut out);
+        let values: Vec<Option<&[u8]>> =
+            parameters.iter().map(|parameter| (!parameter.null).then_some(&parameter.value[..])).collect();
+        frontend::bind("", "", &formats, values, &[], &mut out);
+        frontend::execute("", 0, &mut out);
+        frontend::sync(&mut out);
+        let cancel = self.cancel.clone();
+        let lane = self.participant(Place::HOME, &path, false).await?;
+        cancel.enter(lane);
+        lane.send(out.freeze()).await?;
+        let result = lane.collect(1).await;
+        if cancel.leave(lane) {
+            cancel.settled().await;
+        }
+        result.map(drop).map_err(|error| match error {
+            Error::Server(mut fields) => {
+                fields.remove(b'P');
+                Error::Server(fields)
+            }
+            other => other,
+        })
+    }
+
+    /// Streams one group's rows into the staging table.
+    async fn copy_fragment(
+        &mut self,
+        group: atoll_planner::directory::GroupIndex,
+        table: &str,
+        lanes: &mut super::scatter::Lanes,
+    ) -> Result<()> {
+        let transaction = self.transaction.as_mut().ok_or_else(|| Error::internal("staging outside a transaction"))?;
+        let home = transaction.position(Place::HOME).ok_or_else(|| Error::internal("home did not join"))?;
+        let source = match lanes.get(&group) {
+            Some(crate::session::Held::Joined(index)) => *index,
+            _ => return Err(Error::internal("a group that did not join")),
+        };
+        let [home, source] = transaction
+            .participants
+            .get_disjoint_mut([home, source])
+            .map_err(|_| Error::internal("a group copied into itself"))?;
+        let mut out = BytesMut::new();
+        frontend::query(&format!("COPY {table} FROM STDIN (FORMAT binary)"), &mut out);
+        home.lane.send(out.split().freeze()).await?;
+        expect_copy(&mut home.lane, b'G').await?;
+        let mut data = BytesMut::new();
+        copy_binary_header(&mut data);
+        let mut reader = IpcReader::new();
+        let copied: Result<()> = async {
+            while let Some(batch) = next_batch(&mut source.lane, &mut reader).await? {
+                let rows = batch.num_rows();
+                let step = (rows * PIECE_BYTES / batch.get_array_memory_size().max(1)).clamp(1, rows.max(1));
+                for start in (0..rows).step_by(step) {
+                    let piece = batch.slice(start, step.min(rows - start));
+                    encode_copy_binary(&piece, &mut data).map_err(|error| Error::sql("22P03", error.to_string()))?;
+                    frontend::copy_data(&data.split(), &mut out);
+                    home.lane.send(out.split().freeze()).await?;
+                }
+            }
+            Ok(())
+        }
+        .await;
+        match &copied {
+            Ok(()) => {
+                copy_binary_trailer(&mut data);
+                frontend::copy_data(&data, &mut out);
+                frontend::copy_done(&mut out);
+            }
+            Err(_) => frontend::copy_fail("the fragment failed", &mut out),
+        }
+        home.lane.send(out.freeze()).await?;
+        let answered = home.lane.collect(1).await;
+        copied?;
+        answered.map(drop)
+    }
+}

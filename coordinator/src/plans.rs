@@ -1,0 +1,116 @@
+//! The plan cache: text, as the client sent it, to what it means under one version of the facts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use atoll_planner::plan::Plan;
+use atoll_planner::{Facts, plan, scan};
+use atoll_wire::backend::Column;
+use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
+use tokio::sync::OnceCell;
+
+use crate::facts::DatabaseFacts;
+
+/// What a plan depends on besides the text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    facts: u64,
+    search_path: Arc<str>,
+    text: String,
+    types: Vec<u32>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct KeyRef<'a> {
+    facts: u64,
+    search_path: &'a Arc<str>,
+    text: &'a str,
+    types: &'a [u32],
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.facts == key.facts
+            && self.text == key.text
+            && self.search_path == &key.search_path
+            && self.types == key.types
+    }
+}
+
+/// One statement: its text, its plan, and what PostgreSQL says of its shape once somebody asked.
+pub struct Statement {
+    /// Unique in the process: names what backends have prepared.
+    pub id: u64,
+    pub text: String,
+    /// Parameter types as the client declared them (0: to be inferred).
+    pub types: Vec<u32>,
+    pub plan: Plan,
+    pub description: OnceCell<Arc<Description>>,
+    /// Columns of each fragment of a merge, as the shards describe them; in the plan's order.
+    pub fragments: OnceCell<Vec<Vec<Column>>>,
+}
+
+/// What Describe answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    pub parameters: Vec<u32>,
+    /// `None` for a statement that returns no rows.
+    pub columns: Option<Vec<Column>>,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Arc<Statement>> for ByBytes {
+    fn weight(&self, key: &Key, _: &Arc<Statement>) -> u64 {
+        // The plan's pieces together are about as long as the text, a few times over.
+        (key.text.len() * 6 + 1024) as u64
+    }
+}
+
+/// Bounded in (estimated) bytes.
+pub struct PlanCache {
+    statements: Cache<Key, Arc<Statement>, ByBytes>,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl PlanCache {
+    pub fn new(bytes_max: u64) -> Self {
+        Self { statements: Cache::with_weighter((bytes_max / 2048).max(16) as usize, bytes_max, ByBytes) }
+    }
+
+    /// The statement for a text (exactly one statement), planned now or before.
+    pub fn statement(
+        &self,
+        facts: &DatabaseFacts,
+        search_path: &Arc<str>,
+        path: &[String],
+        text: &str,
+        types: &[u32],
+    ) -> Arc<Statement> {
+        let key = KeyRef { facts: facts.id, search_path, text, types };
+        if let Some(found) = self.statements.get(&key) {
+            return found;
+        }
+        let planned = plan(text, &Facts { directory: &facts.database, catalog: &facts.catalog, search_path: path });
+        let statement = Arc::new(Statement {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            text: text.to_owned(),
+            types: types.to_vec(),
+            plan: planned,
+            description: OnceCell::new(),
+            fragments: OnceCell::new(),
+        });
+        let key =
+            Key { facts: facts.id, search_path: search_path.clone(), text: text.to_owned(), types: types.to_vec() };
+        self.statements.insert(key, statement.clone());
+        statement
+    }
+}
+
+/// The statements of a simple message, without the semicolons between them; blank ones are left out.
+pub fn split_script(sql: &str) -> Vec<&str> {
+    scan::split(sql).into_iter().map(|range| &sql[range]).collect()
+}

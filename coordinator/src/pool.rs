@@ -1,0 +1,207 @@
+//! One worker's lanes to one node: the last used first, so that few backends stay warm; bounded, with slots kept for transactions that
+//! are already open, so that two of them can never wait for each other's slots forever.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Result, sqlstate};
+use crate::lane::{Lane, LaneSpec, NodeChannel};
+
+/// What a pool may do.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Lanes open at once.
+    pub lanes_max: usize,
+    /// How long a session waits for one.
+    pub wait_max: Duration,
+}
+
+/// Which lanes can stand in for each other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LaneKey {
+    pub database: Arc<str>,
+    pub role: Arc<str>,
+}
+
+/// How urgently a lane is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// For work that holds nothing yet.
+    Fresh,
+    /// For a transaction that holds other lanes: may take the slots kept back.
+    Joining,
+}
+
+pub struct Pool {
+    channel: NodeChannel,
+    epoch: u64,
+    limits: PoolLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Most recently used last.
+    idle: Vec<(LaneKey, Lane)>,
+    /// Idle ones included.
+    open: usize,
+    waiting_joining: VecDeque<oneshot::Sender<()>>,
+    waiting_fresh: VecDeque<oneshot::Sender<()>>,
+}
+
+/// A lane taken from a pool; goes back with [`Pooled::release`], or ends its backend when dropped.
+pub struct Pooled {
+    lane: Option<Lane>,
+    key: LaneKey,
+    pool: Arc<Pool>,
+    /// The slot went back with the lane.
+    returned: bool,
+}
+
+impl Pool {
+    pub fn new(channel: NodeChannel, epoch: u64, limits: PoolLimits) -> Self {
+        Self { channel, epoch, limits, state: Mutex::default() }
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A lane for `key`, preferring one whose backend `prefers` (say, already stands at the right search_path).
+    ///
+    /// # Errors
+    /// 53300 when none came free in time; what PostgreSQL says at login; [`Error::LaneLost`].
+    pub async fn take(self: &Arc<Self>, key: &LaneKey, need: Need, prefers: impl Fn(&Lane) -> bool) -> Result<Pooled> {
+        let deadline = tokio::time::Instant::now() + self.limits.wait_max;
+        loop {
+            match self.claim(key, need, &prefers) {
+                Claim::Idle(lane) => return Ok(Pooled { lane: Some(*lane), key: key.clone(), pool: self.clone(), returned: false }),
+                Claim::Slot => return self.open(key).await,
+                Claim::Wait(turn) => {
+                    if tokio::time::timeout_at(deadline, turn).await.is_err() {
+                        return Err(Error::sql(
+                            sqlstate::TOO_MANY_CONNECTIONS,
+                            format!("no backend of node \"{}\" came free in {:?}", self.channel.node, self.limits.wait_max),
+                        )
+                        .with_hint("Raise pool_lanes_max and the node's lanes_max, or open fewer transactions at once."));
+                    }
+                }
+            }
+        }
+    }
+
+    fn claim(&self, key: &LaneKey, need: Need, prefers: &impl Fn(&Lane) -> bool) -> Claim {
+        let state = &mut *self.state();
+        loop {
+            let fits = |(index, (idle_key, lane)): (usize, &(LaneKey, Lane))| {
+                (idle_key == key).then(|| (index, prefers(lane)))
+            };
+            let mut found = None;
+            for (index, preferred) in state.idle.iter().enumerate().rev().filter_map(fits) {
+                if preferred {
+                    found = Some(index);
+                    break;
+                }
+                found.get_or_insert(index);
+            }
+            let Some(index) = found else { break };
+            let (_, mut lane) = state.idle.remove(index);
+            if !lane.has_ended() {
+                return Claim::Idle(Box::new(lane));
+            }
+            state.open -= 1;
+        }
+        let kept_back = if need == Need::Fresh { self.limits.lanes_max / 4 } else { 0 };
+        if state.open >= self.limits.lanes_max && !state.idle.is_empty() {
+            // Another role's or database's lane that nobody uses makes room.
+            state.idle.remove(0);
+            state.open -= 1;
+        }
+        if state.open + kept_back < self.limits.lanes_max.max(kept_back + 1) {
+            state.open += 1;
+            return Claim::Slot;
+        }
+        let (sender, turn) = oneshot::channel();
+        match need {
+            Need::Fresh => state.waiting_fresh.push_back(sender),
+            Need::Joining => state.waiting_joining.push_back(sender),
+        }
+        Claim::Wait(turn)
+    }
+
+    async fn open(self: &Arc<Self>, key: &LaneKey) -> Result<Pooled> {
+        // The slot is given back when opening fails or is abandoned.
+        let mut pooled = Pooled { lane: None, key: key.clone(), pool: self.clone(), returned: false };
+        let spec =
+            LaneSpec { database: &key.database, role: &key.role, epoch: self.epoch, wait: self.limits.wait_max };
+        pooled.lane = Some(Lane::open(&self.channel, spec).await?);
+        Ok(pooled)
+    }
+
+    fn put_back(&self, lane: Option<(LaneKey, Lane)>) {
+        let mut state = self.state();
+        match lane {
+            Some(entry) => state.idle.push(entry),
+            None => state.open -= 1,
+        }
+        while let Some(next) = state.waiting_joining.pop_front().or_else(|| state.waiting_fresh.pop_front()) {
+            if next.send(()).is_ok() {
+                break;
+            }
+        }
+    }
+
+    /// Closes every idle lane (the directory moved on: another epoch, or the node left).
+    pub fn close_idle(&self) {
+        let mut state = self.state();
+        state.open -= state.idle.len();
+        state.idle.clear();
+    }
+}
+
+enum Claim {
+    Idle(Box<Lane>),
+    Slot,
+    Wait(oneshot::Receiver<()>),
+}
+
+impl Pooled {
+    /// Gives the lane back for others; one that is in the middle of something is ended instead.
+    pub fn release(mut self) {
+        if let Some(lane) = self.lane.take() {
+            let reusable = !lane.busy && lane.transaction_status == b'I';
+            let entry = reusable.then(|| (self.key.clone(), lane));
+            self.returned = true;
+            self.pool.put_back(entry);
+        }
+    }
+}
+
+impl std::ops::Deref for Pooled {
+    type Target = Lane;
+
+    fn deref(&self) -> &Lane {
+        self.lane.as_ref().expect("a pooled lane is there until it is released")
+    }
+}
+
+impl std::ops::DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut Lane {
+        self.lane.as_mut().expect("a pooled lane is there until it is released")
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        if !self.returned {
+            self.pool.put_back(None);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What a statement looks like (parameters, columns), in PostgreSQL's own words; and where it goes when one backend will do.
+
+use std::sync::Arc;
+
+use atoll_planner::plan::{Access, Plan, Residue, Session as SessionPlan};
+use atoll_wire::backend::Column;
+
+use super::extended::Bound;
+use super::{Held, Session};
+use crate::error::{Error, Result};
+use crate::execute::route::Route;
+use crate::place::Place;
+use crate::plans::{Description, Statement};
+use crate::pool::Need;
+
+/// One backend's share of a statement: all of it.
+pub struct Target {
+    pub place: Place,
+    pub path: Arc<str>,
+    /// The text to send when it is not the client's own.
+    pub sql: Option<String>,
+    pub access: Access,
+    pub residue: Residue,
+    /// Under which number backends keep it prepared.
+    pub statement_id: u64,
+}
+
+/// Statements' numbers leave room for the shard: prepared under another search_path, the same text is another statement.
+fn prepared_id(statement: &Statement, shard: u32) -> u64 {
+    (statement.id << 20) | u64::from(shard)
+}
+
+impl Session {
+    /// Where the statement goes whole, or `None` when the coordinator has to do more than relay it.
+    ///
+    /// # Errors
+    /// 22P02 and the like for key values that are none.
+    pub async fn single_target(&mut self, statement: &Arc<Statement>, bound: &Bound) -> Result<Option<Target>> {
+        match &statement.plan {
+            Plan::Relay(relay) if relay.text.is_none() => Ok(Some(Target {
+                place: self.place_of(relay.site),
+                path: self.plain_path(),
+                sql: None,
+                access: relay.access,
+                residue: relay.residue,
+                statement_id: prepared_id(statement, 0),
+            })),
+            Plan::Sharded(sharded) => {
+                let route = self.route(sharded.colocation, sharded.key_type, &sharded.keys, Some(bound)).await?;
+                let Route::One(shard) = route else { return Ok(None) };
+                let sql = (!sharded.single.is_verbatim()).then(|| sharded.single.render(shard.id));
+                Ok(Some(Target {
+                    place: Place::data(shard.group),
+                    path: self.shard_path(shard.id),
+                    sql,
+                    access: sharded.access,
+                    residue: sharded.residue,
+                    statement_id: prepared_id(statement, shard.id.0),
+                }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The statement's description; asked of PostgreSQL once for each version of the facts.
+    ///
+    /// # Errors
+    /// What PostgreSQL says of a statement that it does not accept.
+    pub async fn describe(&mut self, statement: &Arc<Statement>) -> Result<Arc<Description>> {
+        if let Some(known) = statement.description.get() {
+            return Ok(known.clone());
+        }
+        let nothing = || Description { parameters: Vec::new(), columns: None };
+        let description = match &statement.plan {
+            Plan::Empty => nothing(),
+            Plan::Refuse(refusal) => return Err(Error::Refused(Box::new(refusal.clone()))),
+            Plan::Distribute(call) => {
+                Description { parameters: Vec::new(), columns: Some(vec![column(&call.column, VOID, 4)]) }
+            }
+            Plan::Session(SessionPlan::Show { name }) if name.starts_with("atoll.") => {
+                Description { parameters: Vec::new(), columns: Some(vec![column(name, atoll_wire::oid::TEXT, -1)]) }
+            }
+            Plan::Session(SessionPlan::Execute { name, .. }) => {
+                let prepared = self.statements.get(name).map(|prepared| prepared.statement.clone());
+                match prepared {
+                    Some(prepared) => {
+                        let inner = Box::pin(self.describe(&prepared)).await?;
+                        Description { parameters: Vec::new(), columns: inner.columns.clone() }
+                    }
+                    None => {
+                        return Err(Error::sql("26000", format!("prepared statement \"{name}\" does not exist")));
+                    }
+                }
+            }
+            Plan::Session(SessionPlan::Cursor { .. } | SessionPlan::Prepare { .. } | SessionPlan::Deallocate { .. }) => {
+                return self.describe_cursor_command(statement).await;
+            }
+            Plan::Relay(relay) if relay.text.is_some() => {
+                let text = self.virtual_text(relay.text.as_deref().unwrap_or_default()).await?;
+                self.ask_postgres(&text, &statement.types, Place::CATALOG).await?
+            }
+            Plan::Relay(relay) => {
+                let place = self.place_of(relay.site);
+                self.ask_postgres(&statement.text, &statement.types, place).await?
+            }
+            _ => self.ask_postgres(&statement.text, &statement.types, Place::CATALOG).await?,
+        };
+        let description = Arc::new(description);
+        // Another session may have been first; both say the same.
+        let _ = statement.description.set(description.clone());
+        Ok(description)
+    }
+
+    /// FETCH describes the cursor's columns, which the backend that holds it knows; not kept, because another cursor may take the name.
+    async fn describe_cursor_command(&mut self, statement: &Arc<Statement>) -> Result<Arc<Description>> {
+        let nothing = Arc::new(Description { parameters: Vec::new(), columns: None });
+        let Plan::Session(SessionPlan::Cursor { name: Some(name) }) = &statement.plan else { return Ok(nothing) };
+        let Some(place) = self.cursors.get(name).copied() else { return Ok(nothing) };
+        let path = self.plain_path();
+        let (mut held, prelude) = self.hold(place, &path).await?;
+        let lane = self.lane(&mut held);
+        if prelude.ready > 0 {
+            lane.send(prelude.frames.freeze()).await?;
+            lane.collect(prelude.ready).await?;
+        }
+        let described = lane.describe(&statement.text, &[]).await;
+        self.let_go(held, false);
+        if described.is_err() {
+            self.note_failure();
+        }
+        described.map(Arc::new)
+    }
+
+    /// Parses and describes a text in the catalog database, where names and OIDs are the client's; what only a session's own backend at
+    /// home knows (temporary tables) is asked there.
+    async fn ask_postgres(&mut self, text: &str, types: &[u32], place: Place) -> Result<Description> {
+        let joined = self.transaction.as_ref().is_some_and(|transaction| transaction.catalog_changed);
+        let asked = if joined { self.describe_joined(text, types, Place::CATALOG).await } else { self.describe_apart(text, types).await };
+        match asked {
+            Err(error) if place == Place::HOME && matches!(error.sqlstate(), "42P01" | "42703") && self.has_own(place) => {
+                self.describe_joined(text, types, place).await
+            }
+            other => other,
+        }
+    }
+
+    fn has_own(&self, place: Place) -> bool {
+        self.pinned.iter().any(|(pinned, _)| *pinned == place)
+            || self.transaction.as_ref().is_some_and(|transaction| transaction.has(place))
+    }
+
+    async fn describe_apart(&mut self, text: &str, types: &[u32]) -> Result<Description> {
+        let path = self.plain_path();
+        let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
+        self.settle(&mut lane).await?;
+        if lane.state.search_path.as_ref() != Some(&path) {
+            lane.query(&format!("SET search_path = {path}")).await?;
+            lane.state.search_path = Some(path);
+        }
+        let described = lane.describe(text, types).await;
+        lane.release();
+        described
+    }
+
+    async fn describe_joined(&mut self, text: &str, types: &[u32], place: Place) -> Result<Description> {
+        let path = self.plain_path();
+        let (mut held, prelude) = self.hold(place, &path).await?;
+        let lane = self.lane(&mut held);
+        if prelude.ready > 0 {
+            lane.send(prelude.frames.freeze()).await?;
+            lane.collect(prelude.ready).await?;
+        }
+        let described = lane.describe(text, types).await;
+        if let Held::Alone(..) | Held::Pinned(_) = held {
+            self.let_go(held, false);
+        }
+        described
+    }
+}
+
+/// `void`, what functions return that return nothing.
+pub const VOID: u32 = 2278;
+
+/// A result column of the coordinator's own.
+pub fn column(name: &str, type_oid: u32, type_len: i16) -> Column {
+    Column { name: name.to_owned(), table_oid: 0, attribute: 0, type_oid, type_len, typmod: -1, format: 0 }
+}

@@ -1,0 +1,569 @@
+//! The extended protocol: statements and portals, messages in batches up to Sync or Flush.
+//!
+//! Parse is answered from the plan cache, where PostgreSQL's own description of the statement is kept. Messages for one backend are
+//! gathered and travel together; the backend knows statements by the coordinator's names, so that pooled backends keep them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use atoll_planner::plan::{Access, Plan, Residue};
+use atoll_wire::backend::{self, Column};
+use atoll_wire::frames::Frame;
+use atoll_wire::frontend::{self, Bind, Close, Describe, Execute, Parse, format_of, tag};
+use bytes::{Bytes, BytesMut};
+
+use super::relay::Expect;
+use super::simple::Ask;
+use super::{Held, Session};
+use crate::error::{Error, Result, sqlstate};
+use crate::place::Place;
+use crate::plans::Statement;
+
+/// A batch is gathered up to this many bytes before it is begun.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// A named or unnamed prepared statement.
+#[derive(Clone)]
+pub struct Prepared {
+    pub statement: Arc<Statement>,
+    /// Made by SQL's PREPARE.
+    pub from_sql: bool,
+}
+
+/// What a Bind gave.
+pub struct Bound {
+    pub frame: Frame,
+    pub parameters: Vec<Option<Bytes>>,
+    pub parameter_formats: Vec<i16>,
+    pub result_formats: Vec<i16>,
+    /// The parameters' types, as the statement's description has them.
+    pub types: Vec<u32>,
+    /// The answer describes its rows itself (SQL's EXECUTE in the simple protocol).
+    pub describe: bool,
+}
+
+impl Bound {
+    pub fn decode(frame: Frame, describe: bool) -> Result<Self> {
+        let bind = Bind::decode(&frame)?;
+        let (parameters, parameter_formats, result_formats) =
+            (bind.parameters, bind.parameter_formats, bind.result_formats);
+        Ok(Self { parameters, parameter_formats, result_formats, frame, types: Vec::new(), describe })
+    }
+
+    /// The type of parameter `index` (from 0); 0 when it is not known.
+    pub fn type_of(&self, index: usize) -> u32 {
+        self.types.get(index).copied().unwrap_or(0)
+    }
+}
+
+/// A portal, and where it lives.
+pub struct Portal {
+    statement: Arc<Statement>,
+    bound: Arc<Bound>,
+    state: PortalState,
+}
+
+#[derive(Clone, PartialEq)]
+enum PortalState {
+    /// Known here only: its statement is the coordinator's to run.
+    Here,
+    /// Bound on this place's backend under its own name.
+    There(Place, Arc<str>),
+    /// Its rows, all of them, with the first that has not been sent, and the command tag.
+    Rows(Arc<Vec<Bytes>>, usize, String),
+    Done,
+}
+
+/// Messages on their way to one backend, and what is due for them.
+struct Batch {
+    held: Option<(Place, Held)>,
+    out: BytesMut,
+    due: VecDeque<Expect>,
+    access: Access,
+    residue: Residue,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            held: None,
+            out: BytesMut::new(),
+            due: VecDeque::new(),
+            access: Access::Read,
+            residue: Residue::Clean,
+        }
+    }
+}
+
+impl Session {
+    /// Takes messages up to Sync or Flush, beginning with `first`, and answers them.
+    ///
+    /// # Errors
+    /// Only what ends the session.
+    pub async fn extended_messages(&mut self, first: Frame) -> Result<()> {
+        let mut frames = vec![first];
+        let mut bytes = 0;
+        loop {
+            let last = frames.last().expect("never empty");
+            bytes += last.raw.len();
+            if matches!(last.tag, tag::SYNC | tag::FLUSH) || bytes > BATCH_BYTES_MAX {
+                break;
+            }
+            match self.client.next().await? {
+                Some(frame) if frame.tag == tag::TERMINATE => {
+                    return Err(Error::Client(std::io::ErrorKind::UnexpectedEof.into()));
+                }
+                Some(frame) if frame.tag == tag::QUERY => {
+                    // A simple query without a Sync before it: PostgreSQL runs what came so far first.
+                    self.run_batch(frames).await?;
+                    return self.simple_message(&frame).await;
+                }
+                Some(frame) => frames.push(frame),
+                None => return Err(Error::Client(std::io::ErrorKind::UnexpectedEof.into())),
+            }
+        }
+        self.run_batch(frames).await
+    }
+
+    async fn run_batch(&mut self, frames: Vec<Frame>) -> Result<()> {
+        let synced = frames.last().is_some_and(|frame| frame.tag == tag::SYNC);
+        let executes = frames.iter().filter(|frame| frame.tag == tag::EXECUTE).count();
+        let binds = frames.iter().any(|frame| frame.tag == tag::BIND);
+        // Until its Sync a pipeline is one transaction; with a single statement the backend's own will do.
+        if executes > 1 || (!synced && (executes > 0 || binds)) {
+            self.open_implicit();
+        }
+        let mut batch = Batch::new();
+        for frame in frames {
+            if frame.tag == tag::SYNC {
+                return self.sync(batch).await;
+            }
+            if self.skipping {
+                continue;
+            }
+            if let Err(error) = self.batch_message(&mut batch, frame).await {
+                let error = match self.drain(&mut batch).await {
+                    // What was due before comes first; an error there comes instead.
+                    Ok(()) => error,
+                    Err(earlier) => earlier,
+                };
+                self.batch_failed(error)?;
+            }
+        }
+        if let Err(error) = self.drain(&mut batch).await {
+            self.batch_failed(error)?;
+        }
+        self.client.flush().await
+    }
+
+    fn batch_failed(&mut self, error: Error) -> Result<()> {
+        if error.is_fatal() {
+            return Err(error);
+        }
+        if !error.already_told() {
+            self.client.push_error(&error);
+        }
+        self.note_failure();
+        self.skipping = true;
+        Ok(())
+    }
+
+    /// Sync: what is due is answered, an implicit transaction ends, errors are over.
+    async fn sync(&mut self, mut batch: Batch) -> Result<()> {
+        if let Err(error) = self.drain(&mut batch).await {
+            self.batch_failed(error)?;
+        }
+        let failed = std::mem::take(&mut self.skipping);
+        if self.transaction.as_ref().is_some_and(|transaction| !transaction.explicit)
+            && let Err(error) = self.end_transaction(!failed).await
+            && !failed
+        {
+            self.batch_failed(error)?;
+            self.skipping = false;
+        }
+        if self.transaction.is_none() {
+            self.portals.clear();
+        }
+        self.ready();
+        Ok(())
+    }
+
+    async fn batch_message(&mut self, batch: &mut Batch, frame: Frame) -> Result<()> {
+        match frame.tag {
+            tag::PARSE => {
+                let parse = Parse::decode(&frame)?;
+                if self.needs_order(batch) {
+                    self.drain(batch).await?;
+                }
+                self.parse(&parse).await?;
+                self.local(batch, backend::parse_complete);
+            }
+            tag::BIND => self.bind(batch, frame).await?,
+            tag::DESCRIBE => {
+                let describe = Describe::decode(&frame)?;
+                self.describe_message(batch, describe.kind, describe.name).await?;
+            }
+            tag::EXECUTE => {
+                let execute = Execute::decode(&frame)?;
+                self.execute_message(batch, execute.portal, execute.max_rows).await?;
+            }
+            tag::CLOSE => {
+                let close = Close::decode(&frame)?;
+                self.close_message(batch, close.kind, close.name);
+            }
+            tag::FLUSH => {}
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether something must not be begun before the answers that are due (it could fail, or run elsewhere).
+    fn needs_order(&self, batch: &Batch) -> bool {
+        !batch.due.is_empty() && self.transaction.is_some()
+    }
+
+    /// Frames of the coordinator's own, in their place among those of the backend.
+    fn local(&mut self, batch: &mut Batch, build: impl FnOnce(&mut BytesMut)) {
+        if batch.due.is_empty() {
+            build(&mut self.client.output);
+        } else {
+            let mut frames = BytesMut::new();
+            build(&mut frames);
+            batch.due.push_back(Expect::Local(frames.freeze()));
+        }
+    }
+
+    /// Parse: the statement is planned, and described by PostgreSQL the first time it is seen.
+    async fn parse(&mut self, parse: &Parse<'_>) -> Result<()> {
+        if !parse.name.is_empty() && self.statements.contains_key(parse.name) {
+            return Err(Error::sql("42P05", format!("prepared statement \"{}\" already exists", parse.name)));
+        }
+        let mut texts = crate::plans::split_script(parse.sql);
+        if texts.len() > 1 {
+            return Err(Error::sql("42601", "cannot insert multiple commands into a prepared statement"));
+        }
+        let statement = self.plan(texts.pop().unwrap_or_default(), &parse.types);
+        if !matches!(statement.plan, Plan::Transaction(_)) {
+            self.check_not_failed()?;
+        }
+        self.describe(&statement).await?;
+        self.statements.insert(parse.name.to_owned(), Prepared { statement, from_sql: false });
+        Ok(())
+    }
+
+    fn prepared(&self, name: &str) -> Result<&Prepared> {
+        self.statements.get(name).ok_or_else(|| {
+            let message = if name.is_empty() {
+                "unnamed prepared statement does not exist".to_owned()
+            } else {
+                format!("prepared statement \"{name}\" does not exist")
+            };
+            Error::sql(sqlstate::UNDEFINED_STATEMENT, message)
+        })
+    }
+
+    async fn bind(&mut self, batch: &mut Batch, frame: Frame) -> Result<()> {
+        let bind = Bind::decode(&frame)?;
+        let statement = self.prepared(bind.statement)?.statement.clone();
+        let statement = self.fresh(statement);
+        let portal = bind.portal.to_owned();
+        if !matches!(statement.plan, Plan::Transaction(_)) {
+            self.check_not_failed()?;
+        }
+        if !portal.is_empty() && self.portals.contains_key(&portal) {
+            return Err(Error::sql("42P03", format!("cursor \"{portal}\" already exists")));
+        }
+        let types = self.describe(&statement).await?.parameters.clone();
+        let expected = types.len();
+        if bind.parameters.len() != expected {
+            return Err(Error::sql(
+                sqlstate::PROTOCOL_VIOLATION,
+                format!(
+                    "bind message supplies {} parameters, but prepared statement \"{}\" requires {expected}",
+                    bind.parameters.len(),
+                    bind.statement
+                ),
+            ));
+        }
+        let mut bound = Bound::decode(frame, false)?;
+        bound.types = types;
+        let bound = Arc::new(bound);
+        let target = self.single_target(&statement, &bound).await?;
+        let state = match target {
+            None => {
+                self.local(batch, backend::bind_complete);
+                PortalState::Here
+            }
+            Some(target) => {
+                self.engage(batch, target.place, &target.path).await?;
+                batch.access = if target.access == Access::Write { Access::Write } else { batch.access };
+                if target.residue != Residue::Clean {
+                    batch.residue = target.residue;
+                }
+                let name: Arc<str> = portal.as_str().into();
+                self.bind_there(batch, &statement, &target, &bound, &portal)?;
+                PortalState::There(target.place, name)
+            }
+        };
+        self.portals.insert(portal, Portal { statement, bound, state });
+        Ok(())
+    }
+
+    /// The statement as planned under the facts of now, if DDL came in between.
+    fn fresh(&self, statement: Arc<Statement>) -> Arc<Statement> {
+        self.plan(&statement.text, &statement.types)
+    }
+
+    /// Bind on the backend, which is told the statement first when it does not know it.
+    fn bind_there(
+        &mut self,
+        batch: &mut Batch,
+        statement: &Arc<Statement>,
+        target: &super::describe::Target,
+        bound: &Bound,
+        portal: &str,
+    ) -> Result<()> {
+        let Some((_, held)) = &mut batch.held else { return Err(Error::internal("no backend for a portal")) };
+        let lane = match held {
+            Held::Alone(_, lane) => &mut **lane,
+            Held::Pinned(index) => &mut *self.pinned[*index].1,
+            Held::Joined(index) => {
+                let transaction = self.transaction.as_mut().expect("a joined lane has its transaction");
+                &mut *transaction.participants[*index].lane
+            }
+        };
+        let id = target.statement_id;
+        let name = statement_name(id);
+        if !lane.has_prepared(id) {
+            if let Some(old) = lane.evict_prepared() {
+                frontend::close(b'S', &statement_name(old), &mut batch.out);
+                batch.due.push_back(Expect::CloseComplete { hidden: true });
+            }
+            let facts = self.facts.clone();
+            let types: Vec<u32> = match facts.types.get(&target.place.group) {
+                Some(map) if target.place != Place::CATALOG => {
+                    statement.types.iter().map(|oid| map.from_catalog(*oid)).collect()
+                }
+                _ => statement.types.clone(),
+            };
+            let sql = target.sql.as_deref().unwrap_or(&statement.text);
+            frontend::parse(&name, sql, &types, &mut batch.out);
+            batch.due.push_back(Expect::ParseComplete { register: Some(id), hidden: true });
+        }
+        frontend::bind_renamed(&bound.frame, portal, &name, &mut batch.out)?;
+        batch.due.push_back(Expect::BindComplete { hidden: false });
+        Ok(())
+    }
+
+    /// Makes the batch's backend the one of `place`; another one's messages are sent and answered first.
+    async fn engage(&mut self, batch: &mut Batch, place: Place, path: &Arc<str>) -> Result<()> {
+        let same = batch.held.as_ref().is_some_and(|(held, _)| *held == place);
+        if same && self.path_of(batch).as_ref() == Some(path) {
+            return Ok(());
+        }
+        self.drain(batch).await?;
+        let (held, prelude) = self.hold(place, path).await?;
+        batch.out.extend_from_slice(&prelude.frames);
+        batch.due.extend((0..prelude.ready).map(|_| Expect::Prelude));
+        batch.held = Some((place, held));
+        Ok(())
+    }
+
+    fn path_of(&mut self, batch: &mut Batch) -> Option<Arc<str>> {
+        let (_, held) = batch.held.as_mut()?;
+        self.lane(held).state.search_path.clone()
+    }
+
+    /// Sends what was gathered with a Sync and answers what is due. Outside a transaction that ends the backend's own.
+    async fn drain(&mut self, batch: &mut Batch) -> Result<()> {
+        let Some((_, mut held)) = batch.held.take() else {
+            for expect in batch.due.drain(..) {
+                if let Expect::Local(frames) = expect {
+                    self.client.push(&frames);
+                }
+            }
+            return Ok(());
+        };
+        frontend::sync(&mut batch.out);
+        batch.due.push_back(Expect::Ready);
+        let out = batch.out.split().freeze();
+        let due = std::mem::take(&mut batch.due);
+        let relayed = self.exchange(&mut held, out, due, true).await;
+        self.tier = super::Tier::Relay;
+        let (access, residue) = (batch.access, batch.residue);
+        (batch.access, batch.residue) = (Access::Read, Residue::Clean);
+        self.after_relay(held, relayed, "set_config", access, residue).await
+    }
+
+    async fn describe_message(&mut self, batch: &mut Batch, kind: u8, name: &str) -> Result<()> {
+        if kind == b'S' {
+            let statement = self.prepared(name)?.statement.clone();
+            let description = self.describe(&statement).await?.clone();
+            self.local(batch, |out| {
+                backend::parameter_description(&description.parameters, out);
+                push_description(description.columns.as_deref(), &[], out);
+            });
+            return Ok(());
+        }
+        let portal = self.portal(name)?;
+        let (statement, bound, state) = (portal.statement.clone(), portal.bound.clone(), portal.state.clone());
+        if let PortalState::There(place, portal_name) = state
+            && batch.held.as_ref().is_some_and(|(held, _)| *held == place)
+            && !self.types_differ(place)
+        {
+            frontend::describe(b'P', &portal_name, &mut batch.out);
+            batch.due.push_back(Expect::Description { hide_no_data: false });
+            return Ok(());
+        }
+        let description = self.describe(&statement).await?.clone();
+        self.local(batch, |out| push_description(description.columns.as_deref(), &bound.result_formats, out));
+        Ok(())
+    }
+
+    fn types_differ(&self, place: Place) -> bool {
+        place != Place::CATALOG
+    }
+
+    fn portal(&self, name: &str) -> Result<&Portal> {
+        self.portals
+            .get(name)
+            .ok_or_else(|| Error::sql(sqlstate::UNDEFINED_CURSOR, format!("portal \"{name}\" does not exist")))
+    }
+
+    async fn execute_message(&mut self, batch: &mut Batch, name: &str, max_rows: i32) -> Result<()> {
+        let portal = self.portal(name)?;
+        let (statement, bound, state) = (portal.statement.clone(), portal.bound.clone(), portal.state.clone());
+        match state {
+            PortalState::There(place, portal_name) => {
+                if !batch.held.as_ref().is_some_and(|(held, _)| *held == place) {
+                    // A portal of an earlier batch: its lane is the transaction's.
+                    let path = self.transaction.as_ref().and_then(|transaction| {
+                        let index = transaction.position(place)?;
+                        transaction.participants[index].lane.state.search_path.clone()
+                    });
+                    let path = path.unwrap_or_else(|| self.plain_path());
+                    self.engage(batch, place, &path).await?;
+                }
+                frontend::execute(&portal_name, max_rows, &mut batch.out);
+                batch.due.push_back(Expect::Execute);
+                Ok(())
+            }
+            PortalState::Here => {
+                self.drain(batch).await?;
+                if max_rows > 0 && self.describe(&statement).await?.columns.is_some() {
+                    return self.start_limited(name, &statement, &bound, max_rows).await;
+                }
+                self.execute(&statement, Ask::Bound(&bound)).await?;
+                self.set_state(name, PortalState::Done);
+                Ok(())
+            }
+            PortalState::Rows(rows, next, command_tag) => {
+                self.drain(batch).await?;
+                self.send_limited(name, rows, next, command_tag, max_rows).await
+            }
+            PortalState::Done => {
+                self.drain(batch).await?;
+                Err(Error::sql("55000", format!("portal \"{name}\" cannot be run")))
+            }
+        }
+    }
+
+    fn set_state(&mut self, name: &str, state: PortalState) {
+        if let Some(portal) = self.portals.get_mut(name) {
+            portal.state = state;
+        }
+    }
+
+    /// A row limit on a statement the coordinator merges: its rows are kept, and sent as asked for.
+    async fn start_limited(
+        &mut self,
+        name: &str,
+        statement: &Arc<Statement>,
+        bound: &Arc<Bound>,
+        max_rows: i32,
+    ) -> Result<()> {
+        let kept = self.client.output.split();
+        let outcome = self.execute_into_buffer(statement, bound).await;
+        let produced = std::mem::replace(&mut self.client.output, kept);
+        outcome?;
+        let mut rows = Vec::new();
+        let mut command_tag = String::new();
+        let mut rest = produced.freeze();
+        while let Some((frame_tag, length)) = atoll_wire::frames::peek(&rest) {
+            let frame = rest.split_to(length.min(rest.len()));
+            match frame_tag {
+                b'D' => rows.push(frame),
+                b'C' => command_tag = backend::decode::command_complete(&frame[5..])?.to_owned(),
+                _ => self.client.push(&frame),
+            }
+        }
+        self.send_limited(name, Arc::new(rows), 0, command_tag, max_rows).await
+    }
+
+    async fn execute_into_buffer(&mut self, statement: &Arc<Statement>, bound: &Arc<Bound>) -> Result<()> {
+        self.client.hold_output = true;
+        let outcome = self.execute(statement, Ask::Bound(bound)).await;
+        self.client.hold_output = false;
+        outcome
+    }
+
+    async fn send_limited(
+        &mut self,
+        name: &str,
+        rows: Arc<Vec<Bytes>>,
+        next: usize,
+        command_tag: String,
+        max_rows: i32,
+    ) -> Result<()> {
+        let limit = if max_rows > 0 { max_rows as usize } else { usize::MAX };
+        let end = rows.len().min(next.saturating_add(limit));
+        for row in &rows[next..end] {
+            self.client.push(row);
+            self.client.flush_if_large().await?;
+        }
+        // Like PostgreSQL: exactly as many rows as asked for means there may be more.
+        if max_rows > 0 && end - next == limit {
+            backend::portal_suspended(&mut self.client.output);
+            self.set_state(name, PortalState::Rows(rows, end, command_tag));
+        } else {
+            let verb = command_tag.split(' ').next().unwrap_or("SELECT");
+            backend::command_complete(&format!("{verb} {}", end - next), &mut self.client.output);
+            self.set_state(name, PortalState::Rows(rows, end, command_tag));
+        }
+        Ok(())
+    }
+
+    fn close_message(&mut self, batch: &mut Batch, kind: u8, name: &str) {
+        if kind == b'S' {
+            self.statements.remove(name);
+        } else if let Some(portal) = self.portals.remove(name)
+            && let PortalState::There(place, portal_name) = portal.state
+            && batch.held.as_ref().is_some_and(|(held, _)| *held == place)
+        {
+            frontend::close(b'P', &portal_name, &mut batch.out);
+            batch.due.push_back(Expect::CloseComplete { hidden: false });
+            return;
+        }
+        self.local(batch, backend::close_complete);
+    }
+}
+
+/// What a backend calls a statement of the coordinator.
+fn statement_name(id: u64) -> String {
+    format!("atoll_{id}")
+}
+
+/// RowDescription with the formats of a Bind, or NoData.
+pub fn push_description(columns: Option<&[Column]>, formats: &[i16], out: &mut BytesMut) {
+    match columns {
+        None => backend::no_data(out),
+        Some(columns) => {
+            let formatted: Vec<Column> = columns
+                .iter()
+                .enumerate()
+                .map(|(index, column)| Column { format: format_of(formats, index), ..column.clone() })
+                .collect();
+            backend::row_description(&formatted, out);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! How a session gets hold of backends: those of its transaction, those pinned to it, or one from the pool for a statement.
+
+use std::sync::Arc;
+
+use atoll_planner::directory::{GroupIndex, ShardId};
+use atoll_wire::frontend;
+use bytes::BytesMut;
+
+use super::Session;
+use super::settings::{Settings, join_search_path, split_search_path};
+use crate::error::{Error, Result};
+use crate::lane::Lane;
+use crate::place::{Kind, Place};
+use crate::pool::{LaneKey, Need, Pooled};
+
+/// A lane the session works on, and where it goes back to.
+pub enum Held {
+    /// Taken for this statement only.
+    Alone(Place, Pooled),
+    /// The transaction's participant with this index.
+    Joined(usize),
+    /// The session's own, with this index in its pinned lanes.
+    Pinned(usize),
+}
+
+/// Messages to send before a statement, and how many ReadyForQuery answer them.
+#[derive(Default)]
+pub struct Prelude {
+    pub frames: BytesMut,
+    pub ready: usize,
+}
+
+impl Prelude {
+    fn push(&mut self, sql: &str) {
+        frontend::query(sql, &mut self.frames);
+        self.ready += 1;
+    }
+}
+
+impl Session {
+    /// The lane for a place: the transaction's, joined now if need be; else a pinned one; else one from the pool. The backend's settings are
+    /// brought in line; its search_path and BEGIN are left to the returned prelude, which travels with the statement.
+    ///
+    /// # Errors
+    /// 53300, 57P03; what PostgreSQL says of the settings.
+    pub async fn hold(&mut self, place: Place, path: &Arc<str>) -> Result<(Held, Prelude)> {
+        let mut prelude = Prelude::default();
+        let held = match self.transaction.as_ref().map(|transaction| transaction.position(place)) {
+            Some(Some(index)) => Held::Joined(index),
+            Some(None) => {
+                let lane = self.acquire(place, path, Need::Joining).await?;
+                let mut lane = lane;
+                self.settle(&mut lane).await?;
+                set_path(&mut lane, path, &mut prelude);
+                let transaction = self.transaction.as_mut().expect("checked above");
+                for sql in transaction.opening() {
+                    prelude.push(&sql);
+                }
+                // What is in force when the block opens is what a rollback gives back.
+                return Ok((Held::Joined(transaction.join(place, lane)), prelude));
+            }
+            None => match self.pinned.iter().position(|(pinned, _)| *pinned == place) {
+                Some(index) => Held::Pinned(index),
+                None => Held::Alone(place, self.acquire(place, path, Need::Fresh).await?),
+            },
+        };
+        let mut held = held;
+        let settings = self.settings.clone();
+        let session = self.id;
+        let lane = self.lane(&mut held);
+        settle(lane, &settings, session).await?;
+        set_path(lane, path, &mut prelude);
+        Ok((held, prelude))
+    }
+
+    /// The lane behind a [`Held`].
+    pub fn lane<'a>(&'a mut self, held: &'a mut Held) -> &'a mut Lane {
+        match held {
+            Held::Alone(_, lane) => lane,
+            Held::Pinned(index) => &mut self.pinned[*index].1,
+            Held::Joined(index) => {
+                &mut self.transaction.as_mut().expect("a joined lane has its transaction").participants[*index].lane
+            }
+        }
+    }
+
+    /// Gives a lane taken for one statement back; keeps it when `pin`.
+    pub fn let_go(&mut self, held: Held, pin: bool) {
+        match held {
+            Held::Alone(place, lane) if pin => self.pinned.push((place, lane)),
+            Held::Alone(_, lane) => lane.release(),
+            Held::Joined(index) if pin => {
+                let place = self.transaction.as_ref().map(|transaction| transaction.participants[index].place);
+                self.pin_at_end.extend(place);
+            }
+            Held::Joined(_) | Held::Pinned(_) => {}
+        }
+    }
+
+    /// A lane from the session's own or from the pool, its settings not yet in line.
+    async fn acquire(&mut self, place: Place, path: &Arc<str>, need: Need) -> Result<Pooled> {
+        if let Some(index) = self.pinned.iter().position(|(pinned, _)| *pinned == place) {
+            self.pin_at_end.push(place);
+            return Ok(self.pinned.swap_remove(index).1);
+        }
+        self.pooled(place, path, need).await
+    }
+
+    /// A lane from the pool for the session's role (the directory: the superuser).
+    ///
+    /// # Errors
+    /// 53300, 57P03.
+    pub async fn pooled(&self, place: Place, path: &Arc<str>, need: Need) -> Result<Pooled> {
+        self.pooled_as(self.role_at(place), place, path, need).await
+    }
+
+    /// Who works at a place for this session.
+    pub fn role_at(&self, place: Place) -> Arc<str> {
+        if place.kind == Kind::Directory { self.worker.cluster.superuser.clone() } else { self.role.clone() }
+    }
+
+    /// [`Session::pooled`] as another role.
+    ///
+    /// # Errors
+    /// 53300, 57P03.
+    pub async fn pooled_as(&self, role: Arc<str>, place: Place, path: &Arc<str>, need: Need) -> Result<Pooled> {
+        let facts = self.facts();
+        let pool = self.worker.pool(&facts.directory, place.group)?;
+        let database = match place.kind {
+            Kind::Data => self.data_database.clone(),
+            Kind::Catalog => self.database.clone(),
+            Kind::Directory => self.worker.cluster.directory_database.clone(),
+        };
+        let key = LaneKey { database, role };
+        let settings = &self.settings;
+        pool.take(&key, need, |lane| {
+            lane.state.search_path.as_ref() == Some(path) && Arc::ptr_eq(&lane.state.settings, settings)
+        })
+        .await
+    }
+
+    /// Brings a backend that is not in a transaction in line with the session.
+    ///
+    /// # Errors
+    /// What PostgreSQL says of the settings.
+    pub async fn settle(&self, lane: &mut Lane) -> Result<()> {
+        settle(lane, &self.settings, self.id).await
+    }
+
+    /// The search_path for the catalog database and for statements without a shard, as SQL text.
+    pub fn plain_path(&self) -> Arc<str> {
+        self.search_path.clone()
+    }
+
+    /// The search_path for a shard: each schema preceded by its slice.
+    pub fn shard_path(&mut self, shard: ShardId) -> Arc<str> {
+        if let Some(path) = self.shard_paths.get(&shard) {
+            return path.clone();
+        }
+        let mut names = Vec::new();
+        for name in split_search_path(&self.search_path) {
+            if name == "$user" {
+                names.push(shard.schema(&self.role));
+            } else {
+                names.push(shard.schema(&name));
+            }
+            names.push(name);
+        }
+        let path: Arc<str> = join_search_path(names).into();
+        self.shard_paths.insert(shard, path.clone());
+        path
+    }
+
+    /// The search_path as names, for the planner.
+    pub fn path_names(&self) -> Vec<String> {
+        let facts = self.facts();
+        split_search_path(&self.search_path)
+            .into_iter()
+            .filter_map(|name| match name.as_str() {
+                "$user" => facts.catalog.schemas.contains(&*self.role).then(|| self.role.to_string()),
+                _ => Some(name),
+            })
+            .collect()
+    }
+
+    /// Notes a new search_path.
+    pub fn set_search_path(&mut self, path: &str) {
+        self.search_path = path.into();
+        self.shard_paths.clear();
+        self.refresh_path_names();
+    }
+
+    /// What the client was last told of a reported parameter.
+    pub fn reported_setting(&self, name: &str) -> Option<&str> {
+        self.reported.get(name).map(String::as_str)
+    }
+
+    /// A group's name, for messages.
+    pub fn group_name(&self, group: GroupIndex) -> String {
+        self.facts().directory.groups.get(group.0).map_or_else(|| group.0.to_string(), |group| group.name.clone())
+    }
+}
+
+fn set_path(lane: &mut Lane, path: &Arc<str>, prelude: &mut Prelude) {
+    if lane.state.search_path.as_ref() != Some(path) {
+        prelude.push(&format!("SET search_path = {path}"));
+        lane.state.search_path = Some(path.clone());
+    }
+}
+
+/// Brings a backend in line with a session's settings, cleaning up after another session's unknown code first.
+///
+/// # Errors
+/// What PostgreSQL says of the settings.
+pub async fn settle(lane: &mut Lane, settings: &Arc<Settings>, session: u64) -> Result<()> {
+    if lane.state.session != session {
+        if lane.state.residue {
+            // Whatever the last session's unknown code left must not be met by another.
+            lane.query("RESET ALL; RESET SESSION AUTHORIZATION; CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all()")
+                .await?;
+            lane.query("DISCARD TEMP; DISCARD SEQUENCES").await?;
+            lane.state.settings = Arc::default();
+            lane.state.search_path = None;
+            lane.state.residue = false;
+        }
+        lane.state.session = session;
+    }
+    if !Arc::ptr_eq(&lane.state.settings, settings) {
+        let difference = settings.difference(&lane.state.settings);
+        if !difference.is_empty() {
+            lane.query(&difference).await.map_err(|error| match error {
+                Error::Server(mut fields) => {
+                    fields.add_context("while bringing a backend's settings in line with the session's");
+                    Error::Server(fields)
+                }
+                other => other,
+            })?;
+        }
+        lane.state.settings = settings.clone();
+    }
+    Ok(())
+}

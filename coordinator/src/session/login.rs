@@ -1,0 +1,413 @@
+//! From an accepted socket to a session: encryption, the startup packet, authentication, and the first ReadyForQuery.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use atoll_wire::backend;
+use atoll_wire::frames::{Frame, Startup, next_startup};
+use atoll_wire::frontend::{SaslInitialResponse, SaslResponse, tag};
+use atoll_wire::scram::ServerScram;
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::client::{Client, ClientStream};
+use super::settings::{REPORTED, Settings};
+use super::{Session, Tier};
+use crate::error::{Error, Result, sqlstate};
+use crate::place::Place;
+use crate::pool::{LaneKey, Need};
+use crate::worker::Worker;
+
+/// As PostgreSQL's authentication_timeout.
+const LOGIN_MAX: Duration = Duration::from_secs(60);
+/// A password message is never longer.
+const PASSWORD_BYTES_MAX: usize = 64 << 10;
+
+static SESSIONS: AtomicU64 = AtomicU64::new(1);
+
+/// A startup packet's content.
+struct Greeting {
+    user: String,
+    database: String,
+    settings: Vec<(String, String)>,
+    minor: u16,
+    /// Protocol options (`_pq_.x`) that are not known here.
+    unknown_options: Vec<String>,
+}
+
+/// Serves one client from its first byte to its last.
+pub async fn serve(worker: Arc<Worker>, socket: TcpStream) {
+    let cluster = worker.cluster.clone();
+    let connected = cluster.connections.fetch_add(1, Ordering::Relaxed);
+    metrics::gauge!("atoll_client_connections").increment(1);
+    if let Err(error) = serve_counted(&worker, socket, connected).await {
+        tracing::debug!(%error, "a connection ended");
+    }
+    cluster.connections.fetch_sub(1, Ordering::Relaxed);
+    metrics::gauge!("atoll_client_connections").decrement(1);
+}
+
+async fn serve_counted(worker: &Arc<Worker>, socket: TcpStream, connected: usize) -> Result<()> {
+    socket.set_nodelay(true)?;
+    let greeted = tokio::time::timeout(LOGIN_MAX, greet(worker, socket)).await;
+    let Some((mut client, greeting)) = greeted.map_err(|_| Error::Client(std::io::ErrorKind::TimedOut.into()))?? else {
+        return Ok(());
+    };
+    let cluster = &worker.cluster;
+    let opened = async {
+        if connected >= cluster.config.connections_max {
+            return Err(fatal(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already"));
+        }
+        let greeting = greeting?;
+        if greeting.minor > 0 || !greeting.unknown_options.is_empty() {
+            let unknown: Vec<&str> = greeting.unknown_options.iter().map(String::as_str).collect();
+            backend::negotiate_protocol_version(0, &unknown, &mut client.output);
+        }
+        authenticate(worker, &mut client, &greeting).await?;
+        Ok(greeting)
+    };
+    let opened = tokio::time::timeout(LOGIN_MAX, opened)
+        .await
+        .unwrap_or_else(|_| Err(fatal(sqlstate::ADMIN_SHUTDOWN, "canceling authentication due to timeout")));
+    let greeting = match opened {
+        Ok(greeting) => greeting,
+        Err(error) => return farewell(client, error).await,
+    };
+    let (pid, secret, cancel) = cluster.cancels.register();
+    let result = async {
+        let mut session = match Session::open(worker, client, greeting, cancel).await {
+            Ok(session) => session,
+            Err((client, error)) => return farewell(client, error).await,
+        };
+        session.welcome(pid, secret);
+        match session.run().await {
+            Ok(()) => {
+                session.leave().await;
+                Ok(())
+            }
+            Err(error) => {
+                session.leave().await;
+                farewell(session.client, error).await
+            }
+        }
+    }
+    .await;
+    cluster.cancels.forget(pid);
+    result
+}
+
+fn fatal(sqlstate: &'static str, message: impl Into<String>) -> Error {
+    Error::Fatal { sqlstate, message: message.into() }
+}
+
+/// Tells the client why the session ends (FATAL), if it still listens.
+async fn farewell(mut client: Client, error: Error) -> Result<()> {
+    if !matches!(error, Error::Client(_)) {
+        let mut fields = error.fields();
+        fields.set(b'S', "FATAL");
+        fields.set(b'V', "FATAL");
+        backend::error_response(&fields, &mut client.output);
+        client.close().await;
+    }
+    Err(error)
+}
+
+/// Reads up to the startup packet, encrypting when asked; `None` when the connection was only for a cancel, or ended. The inner error is
+/// for the client to see.
+async fn greet(worker: &Worker, mut socket: TcpStream) -> Result<Option<(Client, Result<Greeting>)>> {
+    let mut input = BytesMut::with_capacity(1 << 10);
+    let mut stream = loop {
+        match next_startup(&mut input) {
+            Ok(None) => {
+                if socket.read_buf(&mut input).await? == 0 {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(Startup::Gssenc)) => socket.write_all(b"N").await?,
+            Ok(Some(Startup::Ssl)) => match &worker.cluster.tls {
+                None => socket.write_all(b"N").await?,
+                Some(_) if !input.is_empty() => {
+                    // Bytes sent before the handshake could have been put there by somebody in between.
+                    let error = fatal(sqlstate::PROTOCOL_VIOLATION, "received unencrypted data after SSL request");
+                    return Ok(Some((Client::new(ClientStream::Plain(socket), input), Err(error))));
+                }
+                Some(config) => {
+                    socket.write_all(b"S").await?;
+                    let encrypted = TlsAcceptor::from(config.clone()).accept(socket).await?;
+                    break ClientStream::Tls(Box::new(encrypted));
+                }
+            },
+            startup => return finish_greeting(worker, startup, ClientStream::Plain(socket), input).await,
+        }
+    };
+    loop {
+        match next_startup(&mut input) {
+            Ok(None) => {
+                if stream.read_buf(&mut input).await? == 0 {
+                    return Ok(None);
+                }
+            }
+            startup => return finish_greeting(worker, startup, stream, input).await,
+        }
+    }
+}
+
+async fn finish_greeting(
+    worker: &Worker,
+    startup: Result<Option<Startup>, atoll_wire::frames::FrameError>,
+    stream: ClientStream,
+    input: BytesMut,
+) -> Result<Option<(Client, Result<Greeting>)>> {
+    let greeting = match startup {
+        Ok(Some(Startup::Cancel { pid, secret })) => {
+            worker.cluster.cancels.cancel(pid, secret).await;
+            return Ok(None);
+        }
+        Ok(Some(Startup::Start { minor, parameters })) => greeting_of(minor, parameters),
+        Ok(Some(Startup::Unsupported { major, minor })) => Err(fatal(
+            sqlstate::FEATURE_NOT_SUPPORTED,
+            format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0"),
+        )),
+        Ok(_) => Err(fatal(sqlstate::PROTOCOL_VIOLATION, "an encryption request inside an encrypted connection")),
+        Err(error) => Err(Error::Frame(error)),
+    };
+    Ok(Some((Client::new(stream, input), greeting)))
+}
+
+fn greeting_of(minor: u16, parameters: Vec<(String, String)>) -> Result<Greeting> {
+    let mut user = String::new();
+    let mut database = String::new();
+    let mut settings = Vec::new();
+    let mut unknown_options = Vec::new();
+    for (name, value) in parameters {
+        match name.as_str() {
+            "user" => user = value,
+            "database" => database = value,
+            "options" => settings.extend(command_line_settings(&value)?),
+            "replication" if matches!(value.as_str(), "false" | "off" | "no" | "0") => {}
+            "replication" => {
+                return Err(fatal(
+                    sqlstate::FEATURE_NOT_SUPPORTED,
+                    "replication connections to a coordinator are not supported; connect to a node's PostgreSQL",
+                ));
+            }
+            _ if name.starts_with("_pq_.") => unknown_options.push(name),
+            _ => settings.push((name, value)),
+        }
+    }
+    if user.is_empty() {
+        return Err(fatal("28000", "no PostgreSQL user name specified in startup packet"));
+    }
+    if database.is_empty() {
+        database.clone_from(&user);
+    }
+    Ok(Greeting { user, database, settings, minor, unknown_options })
+}
+
+/// `-c name=value`, `-cname=value` and `--name=value`, blanks escaped by backslashes.
+fn command_line_settings(options: &str) -> Result<Vec<(String, String)>> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut chars = options.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => word.extend(chars.next()),
+            c if c.is_ascii_whitespace() => words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
+            c => word.push(c),
+        }
+    }
+    words.extend(Some(word).filter(|word| !word.is_empty()));
+    let mut settings = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let assignment = match word.strip_prefix("--") {
+            Some(long) => Some(long.to_owned()),
+            None if word == "-c" => words.next(),
+            None => word.strip_prefix("-c").map(str::to_owned),
+        };
+        let (name, value) = assignment
+            .as_deref()
+            .and_then(|assignment| assignment.split_once('='))
+            .ok_or_else(|| fatal("42601", format!("invalid command-line argument for server process: {word}")))?;
+        settings.push((name.replace('-', "_"), value.to_owned()));
+    }
+    Ok(settings)
+}
+
+/// Checks who it is, as far as the configuration asks, and says AuthenticationOk.
+async fn authenticate(worker: &Worker, client: &mut Client, greeting: &Greeting) -> Result<()> {
+    let cluster = &worker.cluster;
+    let roles = cluster.keeper.roles();
+    let role = roles.get(&greeting.user);
+    if cluster.config.auth == "scram" {
+        let verifier = role.and_then(|role| role.verifier.as_deref()).filter(|text| text.starts_with("SCRAM-SHA-256$"));
+        let mut scram = match verifier.map(ServerScram::new) {
+            Some(Ok(scram)) => scram,
+            // A role without a usable password fails like a wrong password, and as late.
+            _ => ServerScram::mock(&greeting.user, cluster.secret.as_bytes()),
+        };
+        let refused = || fatal("28P01", format!("password authentication failed for user \"{}\"", greeting.user));
+        backend::authentication_sasl(scram.mechanisms(), &mut client.output);
+        let frame = password_message(client).await?;
+        let first = SaslInitialResponse::decode(&frame)?;
+        let nonce: [u8; 18] = rand::random();
+        let data = first.data.as_deref().unwrap_or_default();
+        let challenge = scram.on_client_first(first.mechanism, data, &nonce).map_err(|error| match error.sqlstate() {
+            "28P01" => refused(),
+            _ => fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string()),
+        })?;
+        backend::authentication_sasl_continue(&challenge, &mut client.output);
+        let frame = password_message(client).await?;
+        let proof = SaslResponse::decode(&frame)?;
+        let last = scram.on_client_final(&proof.data).map_err(|error| match error.sqlstate() {
+            "28P01" => refused(),
+            _ => fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string()),
+        })?;
+        backend::authentication_sasl_final(&last, &mut client.output);
+    }
+    match role {
+        None => Err(fatal("28000", format!("role \"{}\" does not exist", greeting.user))),
+        Some(role) if !role.can_login => {
+            Err(fatal("28000", format!("role \"{}\" is not permitted to log in", greeting.user)))
+        }
+        Some(_) => {
+            backend::authentication_ok(&mut client.output);
+            Ok(())
+        }
+    }
+}
+
+async fn password_message(client: &mut Client) -> Result<Frame> {
+    match client.next().await? {
+        Some(frame) if frame.tag == tag::PASSWORD && frame.raw.len() <= PASSWORD_BYTES_MAX => Ok(frame),
+        Some(frame) => Err(fatal(
+            sqlstate::PROTOCOL_VIOLATION,
+            format!("expected SASL response, got message type {}", frame.tag),
+        )),
+        None => Err(Error::Client(std::io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+impl Session {
+    async fn open(
+        worker: &Arc<Worker>,
+        client: Client,
+        greeting: Greeting,
+        cancel: Arc<super::cancel::CancelHandle>,
+    ) -> Result<Self, (Client, Error)> {
+        match Self::prepare(worker, &greeting).await {
+            Err(error) => Err((client, error)),
+            Ok(prepared) => Ok(prepared(client, cancel)),
+        }
+    }
+
+    /// What does not need the client: facts, and a backend's word on the settings.
+    async fn prepare(
+        worker: &Arc<Worker>,
+        greeting: &Greeting,
+    ) -> Result<impl FnOnce(Client, Arc<super::cancel::CancelHandle>) -> Self + use<>> {
+        let keeper = worker.cluster.keeper.clone();
+        let name = greeting.database.clone();
+        let facts = match keeper.cached(&name) {
+            Some(facts) => facts,
+            None => worker.cluster.on_control(async move { keeper.facts(&name).await }).await?,
+        };
+        let role: Arc<str> = greeting.user.as_str().into();
+        let database: Arc<str> = greeting.database.as_str().into();
+        let (paths, others): (Vec<_>, Vec<_>) =
+            greeting.settings.iter().cloned().partition(|(name, _)| name.eq_ignore_ascii_case("search_path"));
+        let settings: Arc<Settings> = Arc::new(others.into_iter().collect());
+
+        let pool = worker.pool(&facts.directory, Place::CATALOG.group)?;
+        let key = LaneKey { database: database.clone(), role: role.clone() };
+        let mut lane = pool.take(&key, Need::Fresh, |_| false).await?;
+        super::lanes::settle(&mut lane, &settings, 0).await?;
+        match paths.last() {
+            Some((_, path)) => {
+                lane.query_with("SELECT pg_catalog.set_config('search_path', $1, false)", &[path]).await?;
+            }
+            None => drop(lane.query("RESET search_path").await?),
+        }
+        lane.state.search_path = None;
+        let shown = lane.query("SHOW search_path").await?;
+        let shown = shown.first().map(|set| set.scalar()).transpose()?.unwrap_or_default();
+        let search_path: Arc<str> = if shown.is_empty() { "''".into() } else { shown.into() };
+        let reported: HashMap<String, String> = lane
+            .parameters
+            .iter()
+            .filter(|(name, _)| REPORTED.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        lane.release();
+
+        let worker = worker.clone();
+        Ok(move |client, cancel| {
+            let mut session = Self {
+                id: SESSIONS.fetch_add(1, Ordering::Relaxed),
+                client,
+                data_database: format!("{database}_data").into(),
+                database,
+                role,
+                startup_settings: settings.clone(),
+                settings,
+                default_search_path: search_path.clone(),
+                search_path,
+                shard_paths: HashMap::new(),
+                names: Vec::new(),
+                reported_default: reported.clone(),
+                reported,
+                facts,
+                transaction: None,
+                pinned: Vec::new(),
+                pin_at_end: Vec::new(),
+                cancel,
+                statements: HashMap::new(),
+                portals: HashMap::new(),
+                cursors: HashMap::new(),
+                skipping: false,
+                tier: Tier::Coordinator,
+                worker,
+            };
+            session.refresh_path_names();
+            session
+        })
+    }
+
+    fn welcome(&mut self, pid: i32, secret: i32) {
+        let mut reported: Vec<_> = self.reported.iter().filter(|(name, _)| *name != "search_path").collect();
+        reported.sort();
+        for (name, value) in reported {
+            backend::parameter_status(name, value, &mut self.client.output);
+        }
+        backend::backend_key_data(pid, secret, &mut self.client.output);
+        self.ready();
+    }
+
+    /// Rolls back what is open and parts with the backends.
+    async fn leave(&mut self) {
+        if self.transaction.is_some()
+            && let Err(error) = self.end_transaction(false).await
+        {
+            tracing::debug!(%error, "rolling back for a client that left");
+        }
+        // Pinned backends hold what only this session could use: they end with it.
+        self.pinned.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_postgres_does() {
+        let settings = command_line_settings(r"-c work_mem=8MB --Search-path=a\ b -cx.y=1").unwrap();
+        let expected = [("work_mem", "8MB"), ("Search_path", "a b"), ("x.y", "1")];
+        assert_eq!(settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert!(command_line_settings("--novalue").is_err());
+    }
+}

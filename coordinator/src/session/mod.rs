@@ -1,0 +1,272 @@
+//! One client's session: its messages in, the answers out, and the state PostgreSQL would keep for it.
+
+pub mod cancel;
+pub mod client;
+pub mod describe;
+pub mod extended;
+mod lanes;
+mod local;
+mod login;
+pub mod participants;
+mod relay;
+pub mod settings;
+pub mod simple;
+pub mod tls;
+pub mod transaction;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use atoll_planner::directory::ShardId;
+use atoll_wire::backend;
+use atoll_wire::frames::Frame;
+use atoll_wire::frontend::tag;
+
+pub use lanes::{Held, Prelude};
+pub use login::serve;
+
+use self::cancel::CancelHandle;
+use self::client::Client;
+use self::extended::{Portal, Prepared};
+use self::settings::Settings;
+use self::transaction::{CommitContext, Ending, Transaction};
+use crate::error::{Error, Result, sqlstate};
+use crate::facts::DatabaseFacts;
+use crate::place::Place;
+use crate::pool::{Need, Pooled};
+use crate::worker::Worker;
+
+/// Which engine answered the last statement; `SHOW atoll.last_tier`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    Relay,
+    DataFusion,
+    Postgres,
+    Coordinator,
+}
+
+impl Tier {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::DataFusion => "datafusion",
+            Self::Postgres => "postgres",
+            Self::Coordinator => "coordinator",
+        }
+    }
+}
+
+pub struct Session {
+    /// Unique in this process.
+    pub id: u64,
+    pub client: Client,
+    pub worker: Arc<Worker>,
+    pub database: Arc<str>,
+    pub data_database: Arc<str>,
+    pub role: Arc<str>,
+    /// What is in force, search_path aside.
+    pub settings: Arc<Settings>,
+    /// What RESET goes back to: the startup packet's.
+    startup_settings: Arc<Settings>,
+    /// Text as after `SET search_path =`.
+    search_path: Arc<str>,
+    default_search_path: Arc<str>,
+    shard_paths: HashMap<ShardId, Arc<str>>,
+    /// The search_path as the planner takes it.
+    names: Vec<String>,
+    /// Values of reported parameters without any SET, and as last told to the client.
+    reported_default: HashMap<String, String>,
+    reported: HashMap<String, String>,
+    facts: Arc<DatabaseFacts>,
+    pub transaction: Option<Transaction>,
+    /// Lanes that stay with the session because the client will come back for what is there.
+    pub pinned: Vec<(Place, Pooled)>,
+    /// Places whose lanes are to be kept when the transaction ends.
+    pin_at_end: Vec<Place>,
+    pub cancel: Arc<CancelHandle>,
+    statements: HashMap<String, Prepared>,
+    portals: HashMap<String, Portal>,
+    /// SQL cursors: where each lives.
+    cursors: HashMap<String, Place>,
+    /// After an error in the extended protocol: messages are skipped up to the next Sync.
+    skipping: bool,
+    pub tier: Tier,
+}
+
+static TRANSACTIONS: AtomicU64 = AtomicU64::new(1);
+
+impl Session {
+    /// Serves messages until the client leaves.
+    ///
+    /// # Errors
+    /// What ends the session; FATAL errors have not been told to the client yet.
+    async fn run(&mut self) -> Result<()> {
+        let shutdown = self.worker.cluster.shutdown.clone();
+        loop {
+            let idle = self.transaction.is_none();
+            let frame = tokio::select! {
+                biased;
+                frame = self.client.next() => frame?,
+                () = shutdown.cancelled(), if idle => {
+                    return Err(Error::Fatal {
+                        sqlstate: sqlstate::ADMIN_SHUTDOWN,
+                        message: "terminating connection due to administrator command".to_owned(),
+                    });
+                }
+            };
+            let Some(frame) = frame else { return Ok(()) };
+            self.facts_now().await?;
+            match frame.tag {
+                tag::QUERY => self.simple_message(&frame).await?,
+                tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::FLUSH | tag::SYNC => {
+                    self.extended_messages(frame).await?;
+                }
+                tag::TERMINATE => return Ok(()),
+                tag::FUNCTION_CALL => {
+                    self.client.push_error(
+                        &Error::unsupported("the fast-path function call protocol is not supported")
+                            .with_hint("Call the function with SELECT."),
+                    );
+                    self.ready();
+                }
+                // Left over from a COPY that failed: PostgreSQL ignores them, too.
+                tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {}
+                other => return Err(invalid_message(&Frame { tag: other, raw: frame.raw })),
+            }
+        }
+    }
+
+    /// The facts that statements are planned against now.
+    pub fn facts(&self) -> Arc<DatabaseFacts> {
+        self.transaction.as_ref().and_then(|transaction| transaction.facts.clone()).unwrap_or_else(|| self.facts.clone())
+    }
+
+    /// Takes up newer facts, when there are, between statements.
+    pub async fn facts_now(&mut self) -> Result<()> {
+        match self.worker.cluster.keeper.cached(&self.database) {
+            Some(facts) if Arc::ptr_eq(&facts, &self.facts) => {}
+            Some(facts) => {
+                self.facts = facts;
+                self.refresh_path_names();
+            }
+            None => {
+                let keeper = self.worker.cluster.keeper.clone();
+                let name = self.database.clone();
+                self.facts = self.worker.cluster.on_control(async move { keeper.facts(&name).await }).await?;
+                self.refresh_path_names();
+            }
+        }
+        Ok(())
+    }
+
+    pub fn refresh_path_names(&mut self) {
+        self.names = self.path_names();
+    }
+
+    /// ReadyForQuery's status byte.
+    fn status(&self) -> u8 {
+        match &self.transaction {
+            Some(transaction) if transaction.explicit => {
+                if transaction.failed {
+                    b'E'
+                } else {
+                    b'T'
+                }
+            }
+            _ => b'I',
+        }
+    }
+
+    fn ready(&mut self) {
+        let status = self.status();
+        backend::ready_for_query(status, &mut self.client.output);
+    }
+
+    /// Opens a transaction of the session's own, unless one is open.
+    pub fn open_implicit(&mut self) {
+        if self.transaction.is_none() {
+            self.transaction = Some(Transaction::new(false, "BEGIN".to_owned(), &self.settings));
+        }
+    }
+
+    /// Ends the transaction; `commit` is only a wish: a failed one is rolled back.
+    ///
+    /// # Errors
+    /// Why a commit became a rollback, or 08007.
+    pub async fn end_transaction(&mut self, commit: bool) -> Result<Ending> {
+        let Some(transaction) = self.transaction.take() else {
+            return Ok(if commit { Ending::Committed } else { Ending::RolledBack });
+        };
+        let settings = (transaction.settings_on_commit.clone(), transaction.settings_on_rollback.clone());
+        let catalog_changed = transaction.catalog_changed;
+        let (ending, lanes) = if commit {
+            let number = TRANSACTIONS.fetch_add(1, Ordering::Relaxed);
+            let cluster = self.worker.cluster.clone();
+            let gid = format!("atoll:{}:{}:{number}", cluster.config.name, cluster.incarnation);
+            let decides = transaction.needs_decision() && !transaction.failed;
+            let home = if decides && !transaction.has(Place::HOME) {
+                Some(self.pooled(Place::HOME, &self.plain_path(), Need::Joining).await)
+            } else {
+                None
+            };
+            match home.transpose() {
+                Err(error) => (Err(error), transaction.roll_back().await),
+                Ok(home) => {
+                    let _live = decides.then(|| cluster.live.begin(&gid));
+                    transaction.commit(CommitContext { secret: &cluster.secret, gid: &gid, home }).await
+                }
+            }
+        } else {
+            (Ok(Ending::RolledBack), transaction.roll_back().await)
+        };
+        let committed = matches!(ending, Ok(Ending::Committed));
+        self.adopt_settings(if committed { settings.0 } else { settings.1 });
+        for (place, lane) in lanes {
+            let healthy = !lane.busy && lane.transaction_status == b'I';
+            if healthy && self.pin_at_end.contains(&place) {
+                self.pinned.push((place, lane));
+            } else {
+                lane.release();
+            }
+        }
+        self.pin_at_end.clear();
+        self.portals.clear();
+        let pinned = &self.pinned;
+        self.cursors.retain(|_, place| pinned.iter().any(|(kept, _)| kept == place));
+        if catalog_changed {
+            let keeper = self.worker.cluster.keeper.clone();
+            let refreshed = self.worker.cluster.on_control(async move { keeper.refresh().await }).await;
+            if let Err(error) = refreshed {
+                tracing::warn!(%error, "the directory could not be read anew after a change; it will be shortly");
+            }
+            self.facts_now().await?;
+        }
+        ending
+    }
+
+    /// An error inside a block fails the block.
+    pub fn note_failure(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.failed = true;
+        }
+    }
+
+    /// 25P02 for everything but the end of a failed block.
+    pub fn check_not_failed(&self) -> Result<()> {
+        match &self.transaction {
+            Some(transaction) if transaction.failed => Err(Error::sql(
+                sqlstate::IN_FAILED_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn invalid_message(frame: &Frame) -> Error {
+    Error::Fatal {
+        sqlstate: sqlstate::PROTOCOL_VIOLATION,
+        message: format!("invalid frontend message type {}", frame.tag),
+    }
+}

@@ -1,0 +1,258 @@
+//! The simple protocol: a message of statements, answered one after the other; several together are one transaction unless they say otherwise.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use atoll_planner::plan::{Access, Plan, Residue, Site};
+use atoll_wire::backend;
+use atoll_wire::frames::Frame;
+use atoll_wire::frontend::{self, Query};
+use bytes::Bytes;
+
+use super::relay::{Expect, Relay, Relayed};
+use super::{Held, Session, Tier};
+use crate::error::{Error, Result};
+use crate::place::Place;
+use crate::plans::{Statement, split_script};
+
+/// How a statement was asked for, which decides how it is answered.
+#[derive(Clone, Copy)]
+pub enum Ask<'a> {
+    /// Simple protocol: descriptions are part of the answer, values are text.
+    Simple,
+    /// Extended protocol: parameters and formats; descriptions are asked for apart.
+    Bound(&'a super::extended::Bound),
+}
+
+impl Session {
+    /// Answers one Query message.
+    ///
+    /// # Errors
+    /// Only what ends the session; statements' errors are told to the client.
+    pub async fn simple_message(&mut self, frame: &Frame) -> Result<()> {
+        let query = Query::decode(frame)?;
+        // The unnamed statement and portal do not outlive a simple query.
+        self.statements.remove("");
+        self.portals.remove("");
+        let statements = split_script(query.sql);
+        let outcome = match statements.as_slice() {
+            [] => {
+                backend::empty_query_response(&mut self.client.output);
+                Ok(())
+            }
+            [one] => self.execute_text(one).await,
+            many => self.execute_script(many).await,
+        };
+        self.conclude(outcome).await
+    }
+
+    /// Tells a statement's error, and that the session is ready again.
+    async fn conclude(&mut self, outcome: Result<()>) -> Result<()> {
+        if let Err(error) = outcome {
+            if error.is_fatal() {
+                return Err(error);
+            }
+            self.fail(&error).await;
+        }
+        self.ready();
+        Ok(())
+    }
+
+    /// After a statement's error: tells the client, fails an explicit block, rolls an implicit one back.
+    pub(super) async fn fail(&mut self, error: &Error) {
+        if !error.already_told() {
+            self.client.push_error(error);
+        }
+        self.note_failure();
+        if self.transaction.as_ref().is_some_and(|transaction| !transaction.explicit) {
+            // The error was told; a rollback that fails as well leaves nothing behind but ended backends.
+            let _ = self.end_transaction(false).await;
+        }
+    }
+
+    /// Several statements in one message: an implicit transaction, which BEGIN among them makes explicit and COMMIT ends.
+    async fn execute_script(&mut self, statements: &[&str]) -> Result<()> {
+        for text in statements {
+            self.open_implicit();
+            self.execute_text(text).await?;
+        }
+        if self.transaction.as_ref().is_some_and(|transaction| !transaction.explicit) {
+            self.end_transaction(true).await?;
+        }
+        Ok(())
+    }
+
+    async fn execute_text(&mut self, text: &str) -> Result<()> {
+        let statement = self.plan(text, &[]);
+        self.execute(&statement, Ask::Simple).await
+    }
+
+    /// The plan for one statement's text.
+    pub fn plan(&self, text: &str, types: &[u32]) -> Arc<Statement> {
+        let facts = self.facts();
+        self.worker.plans.statement(&facts, &self.search_path, &self.names, text, types)
+    }
+
+    /// Runs one planned statement and answers it, up to and including its CommandComplete.
+    ///
+    /// # Errors
+    /// The statement's; [`Error::Told`] when the client has it already.
+    pub async fn execute(&mut self, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
+        if let Plan::Transaction(command) = &statement.plan {
+            self.tier = Tier::Coordinator;
+            return self.transaction_command(command, statement).await;
+        }
+        self.check_not_failed()?;
+        match &statement.plan {
+            Plan::Empty => backend::empty_query_response(&mut self.client.output),
+            Plan::Transaction(_) => {}
+            Plan::Refuse(refusal) => return Err(Error::Refused(Box::new(refusal.clone()))),
+            Plan::Relay(relay) => {
+                let text = match &relay.text {
+                    None => None,
+                    Some(pieces) => Some(self.virtual_text(pieces).await?),
+                };
+                let sql = text.as_deref().unwrap_or(&statement.text);
+                let place = self.place_of(relay.site);
+                let path = self.plain_path();
+                self.relay_statement(place, &path, sql, statement, ask, (relay.access, relay.residue)).await?;
+            }
+            Plan::Sharded(sharded) => self.sharded(sharded, statement, ask).await?,
+            Plan::Gather(gather) => {
+                self.merge(&gather.merge, statement, ask, (gather.access, gather.residue)).await?;
+            }
+            Plan::Session(command) => self.session_command(command, statement, ask).await?,
+            Plan::Insert(_)
+            | Plan::ReferenceWrite(_)
+            | Plan::Ddl(_)
+            | Plan::Distribute(_)
+            | Plan::Copy(_)
+            | Plan::Maintenance(_) => self.execute_widely(statement, ask).await?,
+        }
+        Ok(())
+    }
+
+    /// Where a statement without a key runs.
+    pub fn place_of(&self, site: Site) -> Place {
+        match site {
+            Site::Catalog => Place::CATALOG,
+            Site::Home => Place::HOME,
+            Site::AnyGroup => {
+                let joined = self.transaction.iter().flat_map(|transaction| &transaction.participants);
+                let mut data = joined.map(|participant| participant.place).filter(|place| *place == Place::data(place.group));
+                data.next().unwrap_or(Place::HOME)
+            }
+        }
+    }
+
+    /// Tier 1 for one statement, by either protocol: sends it to one backend and relays the answer.
+    pub(crate) async fn relay_statement(
+        &mut self,
+        place: Place,
+        path: &Arc<str>,
+        sql: &str,
+        statement: &Arc<Statement>,
+        ask: Ask<'_>,
+        (access, residue): (Access, Residue),
+    ) -> Result<()> {
+        let (mut held, prelude) = self.hold(place, path).await?;
+        let mut due: VecDeque<Expect> = (0..prelude.ready).map(|_| Expect::Prelude).collect();
+        let mut out = prelude.frames;
+        match ask {
+            Ask::Simple => {
+                frontend::query(sql, &mut out);
+                due.push_back(Expect::Query);
+            }
+            Ask::Bound(bound) => {
+                frontend::parse("", sql, &statement.types, &mut out);
+                due.push_back(Expect::ParseComplete { register: None, hidden: true });
+                frontend::bind_renamed(&bound.frame, "", "", &mut out)?;
+                due.push_back(Expect::BindComplete { hidden: true });
+                if bound.describe {
+                    frontend::describe(b'P', "", &mut out);
+                    due.push_back(Expect::Description { hide_no_data: true });
+                }
+                frontend::execute("", 0, &mut out);
+                due.push_back(Expect::Execute);
+                frontend::sync(&mut out);
+                due.push_back(Expect::Ready);
+            }
+        }
+        let relayed = self.exchange(&mut held, out.freeze(), due, !matches!(ask, Ask::Simple)).await;
+        self.tier = Tier::Relay;
+        self.after_relay(held, relayed, sql, access, residue).await
+    }
+
+    /// What follows from how an exchange went.
+    pub(super) async fn after_relay(
+        &mut self,
+        mut held: Held,
+        relayed: Result<Relayed>,
+        sql: &str,
+        access: Access,
+        residue: Residue,
+    ) -> Result<()> {
+        if let Held::Joined(index) = held
+            && let Some(transaction) = &mut self.transaction
+        {
+            transaction.participants[index].wrote |= access == Access::Write;
+        }
+        let relayed = match relayed {
+            Ok(relayed) => relayed,
+            Err(error) => {
+                self.note_failure();
+                return Err(error);
+            }
+        };
+        self.lane(&mut held).state.residue |= residue != Residue::Clean;
+        if relayed.error.is_none() && residue == Residue::Pins && sql.contains("set_config") {
+            self.adopt_set_config(&mut held, sql).await?;
+        }
+        self.let_go(held, relayed.error.is_none() && residue == Residue::Pins);
+        match relayed.error {
+            None => Ok(()),
+            Some(sqlstate) => Err(Error::Told { sqlstate }),
+        }
+    }
+
+    /// Sends frames on a held lane and relays the answers that are due; cancels of this session reach the backend meanwhile.
+    pub(super) async fn exchange(
+        &mut self,
+        held: &mut Held,
+        out: Bytes,
+        due: VecDeque<Expect>,
+        extended: bool,
+    ) -> Result<Relayed> {
+        let facts = self.facts();
+        let (place, lane) = match held {
+            Held::Alone(place, lane) => (*place, &mut **lane),
+            Held::Pinned(index) => {
+                let (place, lane) = &mut self.pinned[*index];
+                (*place, &mut **lane)
+            }
+            Held::Joined(index) => {
+                let transaction = self.transaction.as_mut().expect("a joined lane has its transaction");
+                let participant = &mut transaction.participants[*index];
+                (participant.place, &mut *participant.lane)
+            }
+        };
+        let types = if place == Place::CATALOG { None } else { facts.types.get(&place.group) };
+        self.cancel.enter(lane);
+        let sent = lane.send(out).await;
+        let result = match sent {
+            Ok(()) => {
+                let client = &mut self.client;
+                Relay { client, lane, reported: &mut self.reported, types, extended, keep_tables: place == Place::CATALOG }.run(due).await
+            }
+            Err(error) => Err(error),
+        };
+        if self.cancel.leave(lane) {
+            self.cancel.settled().await;
+            if result.is_ok() {
+                // The interrupt is with the backend by now: let it end this empty query rather than somebody's statement.
+                let _ = lane.query("").await;
+            }
+        }
+        result
+    }
+}
