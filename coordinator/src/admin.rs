@@ -47,7 +47,8 @@ impl AdminServer {
     /// Starts to serve, on the current (control) runtime, until `shutdown`.
     pub fn start(identity: Identity, keeper: Arc<Keeper>, token: &Token, shutdown: CancellationToken) -> Self {
         let (connections, queue) = mpsc::channel(CONNECTIONS_QUEUED_MAX);
-        let service = GrpcServer::with_interceptor(Service { identity, keeper, shutdown: shutdown.clone() }, token.check());
+        let service =
+            GrpcServer::with_interceptor(Service { identity, keeper, shutdown: shutdown.clone() }, token.check());
         // Each stream moves to this runtime's reactor here.
         let incoming = ReceiverStream::new(queue).map(TcpStream::from_std);
         tokio::spawn(async move {
@@ -134,7 +135,8 @@ impl Admin for Service {
                 .collect(),
         });
         let databases = directory.databases.iter().filter(|(_, database)| !database.colocations.is_empty());
-        let sizes: Vec<Sizes> = join_all(databases.clone().map(|(name, _)| measure(&self.keeper, &directory, name))).await;
+        let sizes: Vec<Sizes> =
+            join_all(databases.clone().map(|(name, _)| measure(&self.keeper, &directory, name))).await;
         let mut shards: Vec<ShardStatus> = databases
             .zip(&sizes)
             .flat_map(|((_, database), sizes)| {

@@ -146,7 +146,9 @@ mod tests {
         let loaded = atoll_settings::load(&Config::default(), Some(&path), "ATOLL_", [], &[]).unwrap();
         assert_eq!(loaded.clone().validated().map(|config| config.name), Ok(loaded.name));
         let named: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
-        let serde_json::Value::Object(keys) = serde_json::to_value(Config::default()).unwrap() else { panic!("a struct") };
+        let serde_json::Value::Object(keys) = serde_json::to_value(Config::default()).unwrap() else {
+            panic!("a struct")
+        };
         for key in keys.keys() {
             assert!(named.contains_key(key), "{key}");
         }

@@ -2,9 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use atoll_planner::catalog::{
-    Catalog, Column, Function, FunctionKind, Identity, Relation, RelationKind, Volatility,
-};
+use atoll_planner::catalog::{Catalog, Column, Function, FunctionKind, Identity, Relation, RelationKind, Volatility};
 use atoll_planner::directory::{Database, Table, TableName};
 
 use super::rows::{Row, Rows};
@@ -159,9 +157,9 @@ fn read_column(row: Row<'_>, database_is_bytewise: bool, system: &SystemFacts) -
     };
     // A dependency shows users' own volatile functions; PostgreSQL's own are found by their names.
     let calls_volatile = row.is_true(13)
-        || default.as_deref().is_some_and(|text| {
-            called_functions(text).any(|name| system.volatile_functions.contains(name.as_str()))
-        });
+        || default
+            .as_deref()
+            .is_some_and(|text| called_functions(text).any(|name| system.volatile_functions.contains(name.as_str())));
     Ok(Column {
         name: row.text(1)?.to_owned(),
         type_oid: row.parse(2)?,

@@ -74,10 +74,10 @@ impl Control {
     /// # Errors
     /// As [`Control::open`]; [`Error::LaneLost`] also for a group without a node.
     pub async fn open_group(&self, group: &Group, database: &str) -> Result<Lane> {
-        let node = group.nodes.first().ok_or_else(|| Error::LaneLost {
-            node: group.name.clone(),
-            reason: "the group has no node".to_owned(),
-        })?;
+        let node = group
+            .nodes
+            .first()
+            .ok_or_else(|| Error::LaneLost { node: group.name.clone(), reason: "the group has no node".to_owned() })?;
         self.open(node, group.epoch, database).await
     }
 

@@ -200,10 +200,9 @@ impl Keeper {
             return Err(Error::sql("3D000", format!("database \"{database}\" does not exist")));
         }
         match snapshot.roles.databases.get(database) {
-            Some(listed) if !listed.allows_connections => Err(Error::sql(
-                "55000",
-                format!("database \"{database}\" is not currently accepting connections"),
-            )),
+            Some(listed) if !listed.allows_connections => {
+                Err(Error::sql("55000", format!("database \"{database}\" is not currently accepting connections")))
+            }
             _ => Ok(()),
         }
     }
@@ -353,9 +352,11 @@ impl Keeper {
         let (catalog, user_types) = catalog::catalog(&results, version, self.system()?, &database)?;
         drop(lane);
 
-        let readings = directory.groups.iter().enumerate().map(async |(index, group)| {
-            (index, self.read_types(group, &Place::HOME.database(name)).await)
-        });
+        let readings = directory
+            .groups
+            .iter()
+            .enumerate()
+            .map(async |(index, group)| (index, self.read_types(group, &Place::HOME.database(name)).await));
         let mut types = HashMap::new();
         for (index, reading) in join_all(readings).await {
             match reading {
@@ -400,8 +401,7 @@ impl Keeper {
         let before = self.cached(database);
         let version = before.as_ref().map_or(0, |facts| facts.catalog.version);
         let results = selected(tx.run(Place::CATALOG, Some("pg_catalog"), catalog::CATALOG).await?);
-        let (catalog, user_types): (Catalog, UserTypes) =
-            catalog::catalog(&results, version, self.system()?, &own)?;
+        let (catalog, user_types): (Catalog, UserTypes) = catalog::catalog(&results, version, self.system()?, &own)?;
         let types = match before {
             // Row types of new tables stay unknown until the commit; they show in whole-row values only.
             Some(before) if before.user_types.same_declared(&user_types) => before.types.clone(),

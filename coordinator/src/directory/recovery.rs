@@ -174,7 +174,13 @@ pub async fn recover(keeper: &Keeper, live: &LiveTransactions) -> Result<usize> 
             Ok(()) => {
                 finished += 1;
                 let outcome = if commit { "committed" } else { "rolled back" };
-                tracing::info!(gid, group = group.name, database = prepared.database, outcome, "finished what was left behind");
+                tracing::info!(
+                    gid,
+                    group = group.name,
+                    database = prepared.database,
+                    outcome,
+                    "finished what was left behind"
+                );
             }
             Err(error) => drop(failure.get_or_insert(error)),
         }

@@ -44,7 +44,9 @@ pub(super) async fn copy(keeper: &Keeper, home: &Group, group: &Group) -> Result
     let present = lane.query("SELECT rolname FROM pg_roles").await?;
     let present: Vec<&str> = present.iter().flat_map(Rows::new).filter_map(|row| row.maybe(0)).collect();
     // Verifiers must not get into the server's log.
-    let mut sql = "SET log_statement = 'none'; SET log_min_error_statement = panic; SET client_min_messages = warning; BEGIN".to_owned();
+    let mut sql =
+        "SET log_statement = 'none'; SET log_min_error_statement = panic; SET client_min_messages = warning; BEGIN"
+            .to_owned();
     let mut add = |statement: &str| {
         sql.push_str("; ");
         sql.push_str(statement);

@@ -235,7 +235,10 @@ fn citus_table_rows(facts: &DatabaseFacts, sizes: &Sizes) -> Vec<Vec<String>> {
             }
         };
         let of_class = |column: &str| {
-            format!("(SELECT {column} FROM pg_catalog.pg_class LEFT JOIN pg_catalog.pg_am ON pg_am.oid = relam WHERE pg_class.oid = {})", regclass(name))
+            format!(
+                "(SELECT {column} FROM pg_catalog.pg_class LEFT JOIN pg_catalog.pg_am ON pg_am.oid = relam WHERE pg_class.oid = {})",
+                regclass(name)
+            )
         };
         vec![
             regclass(name),
@@ -263,7 +266,16 @@ fn citus_shard_rows(facts: &DatabaseFacts, nodes: &[NodeReport], sizes: &Sizes) 
         let mut add = |shard: String, shard_name: String, group: usize, bytes: u64| {
             let (host, port) = addresses.get(group).cloned().unwrap_or_else(|| ("NULL".into(), "NULL".into()));
             let table = regclass(name);
-            rows.push(vec![table, shard, shard_name, text(citus_type), colocation.to_string(), host, port, bytes.to_string()]);
+            rows.push(vec![
+                table,
+                shard,
+                shard_name,
+                text(citus_type),
+                colocation.to_string(),
+                host,
+                port,
+                bytes.to_string(),
+            ]);
         };
         match table {
             Table::Reference => {
