@@ -28,9 +28,9 @@ impl TableState {
     /// 42501 for a table of another role, 42809 for what is no ordinary table, 0A000 for what cannot be spread.
     async fn read(scope: &mut Scope<'_>, table: &TableName) -> Result<Self> {
         let sql = format!(
-            "SELECT relkind, relpersistence, relispartition, \
-                 EXISTS (SELECT FROM pg_inherits WHERE inhrelid = pg_class.oid OR inhparent = pg_class.oid), reloftype <> 0, \
-                 pg_has_role(relowner, 'USAGE'), relforcerowsecurity, \
+            "SELECT pg_class.relkind, pg_class.relpersistence, pg_class.relispartition, \
+                 EXISTS (SELECT FROM pg_inherits WHERE inhrelid = pg_class.oid OR inhparent = pg_class.oid), pg_class.reloftype <> 0, \
+                 pg_has_role(pg_class.relowner, 'USAGE'), pg_class.relforcerowsecurity, \
                  (SELECT min(tgname) FROM pg_trigger WHERE tgrelid = pg_class.oid AND NOT tgisinternal \
                       AND (tgtype::int & 1 = 0 OR tgoldtable IS NOT NULL OR tgnewtable IS NOT NULL)), \
                  EXISTS (SELECT FROM pg_rewrite WHERE ev_class = pg_class.oid), pg_class.oid < 16384, \
