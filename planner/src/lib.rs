@@ -16,6 +16,7 @@ mod edits;
 mod explain;
 pub mod hash;
 mod insert;
+mod island;
 mod maintenance;
 mod names;
 mod parser;

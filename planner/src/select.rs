@@ -1,5 +1,6 @@
 //! SELECT over distributed tables.
 
+use crate::island::island;
 use crate::plan::{Gather, KeySource, Keys, Many, Plan};
 use crate::stage::stage;
 use crate::statement::{Context, refuse};
@@ -10,7 +11,7 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Plan {
         let many = Many::Refuse(refuse("a single key has a single shard"));
         return context.sharded(many).unwrap_or_else(|| refuse("the statement names no distributed table").into());
     }
-    let merge = stage(context, query);
+    let merge = island(context, query).map_or_else(|| stage(context, query), Ok);
     if context.fits_on_shard() {
         let many = merge.map_or_else(Many::Refuse, Many::Merge);
         if let Some(plan) = context.sharded(many) {

@@ -28,9 +28,11 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<
         let occurrence = &analysis.occurrences[index];
         let name = format!("atoll_{}", fragments.len() + 1);
         edits.replace_text(occurrence.table.name.span(), name.clone());
-        if occurrence.table.alias.is_none() {
+        if occurrence.table.alias.is_none()
+            && let Some(place) = occurrence.table.alias_place
+        {
             edits.insert_text(
-                occurrence.table.alias_place,
+                place,
                 format!(" AS {}", crate::quote_identifier(occurrence.table.name.last())),
             );
         }
@@ -45,7 +47,7 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<
     for span in &analysis.database_names {
         edits.replace_text(*span, "");
     }
-    Ok(Merge { fragments, sql: edits.apply_text(context.sql, query.span), datafusion: false })
+    Ok(Merge { fragments, sql: edits.apply_text(context.sql, query.span), datafusion: true })
 }
 
 /// Why a query cannot run over fetched rows.

@@ -418,10 +418,10 @@ impl<'a> VirtualEdits<'a> {
         Self { sql, list: Vec::new() }
     }
 
-    fn relation(&mut self, name: Span, relation: VirtualRelation, alias: &str, alias_place: usize) {
+    fn relation(&mut self, name: Span, relation: VirtualRelation, alias: &str, alias_place: Option<usize>) {
         self.list.push((name, vec![VirtualPiece::Relation(relation)]));
-        if !alias.is_empty() {
-            let place = Span { start: alias_place.max(name.end), end: alias_place.max(name.end) };
+        if let Some(place) = alias_place.filter(|_| !alias.is_empty()) {
+            let place = Span { start: place.max(name.end), end: place.max(name.end) };
             self.list.push((place, vec![VirtualPiece::Text(format!(" AS {}", crate::quote_identifier(alias)))]));
         }
     }

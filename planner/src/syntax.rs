@@ -303,8 +303,8 @@ pub struct TableRef<'a> {
     pub name: Name<'a>,
     pub only: bool,
     pub alias: Option<Alias<'a>>,
-    /// Where an alias would have to be written when there is none.
-    pub alias_place: usize,
+    /// Where an alias would have to be written when there is none; `None` where none can be (`TABLE t`).
+    pub alias_place: Option<usize>,
     pub sample: Option<Span>,
 }
 

@@ -19,7 +19,7 @@ use crate::scan::Span;
 use crate::syntax::{Assignment, Call, Expr, Insert, Statement, TableRef};
 
 pub(crate) use keys::{assigned_constant, constant};
-pub(crate) use scope::{Resolved, ScopeId};
+pub(crate) use scope::{Columns, Resolved, ScopeId};
 
 /// A place where a statement names a relation.
 #[derive(Debug)]
@@ -77,6 +77,8 @@ pub(crate) struct BlockFacts<'t, 'a> {
     /// WHERE, and the scope in which its names are resolved.
     pub selection: Option<&'t Expr<'a>>,
     pub scope: ScopeId,
+    /// Its rows over all shards are its rows shard by shard: no grouping, no DISTINCT, no window, no LIMIT, no set operation.
+    pub plain: bool,
     /// A side that keeps all its rows has no distributed table, but the other side has one.
     pub preserves_undistributed: bool,
 }

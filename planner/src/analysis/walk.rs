@@ -106,7 +106,13 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     }
 
     fn block(&mut self, parent: Option<usize>) -> usize {
-        self.analysis.blocks.push(BlockFacts { parent, selection: None, scope: 0, preserves_undistributed: false });
+        self.analysis.blocks.push(BlockFacts {
+            parent,
+            selection: None,
+            scope: 0,
+            plain: false,
+            preserves_undistributed: false,
+        });
         self.analysis.blocks.len() - 1
     }
 
@@ -149,6 +155,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     /// Walks a query whose names may also mean those of the scope `parent`.
     pub fn query(&mut self, query: &'t Query<'a>, parent: Option<ScopeId>, block: Option<usize>) -> Outputs<'a> {
         let visible = self.ctes.len();
+        let blocks = self.analysis.blocks.len();
         self.with(query.with.as_ref(), block);
         let (mut outputs, scope) = match &query.body {
             Body::Select(select) => self.select(select, parent, block),
@@ -194,6 +201,10 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         if query.limit.is_some() || query.offset.is_some() {
             strip_keys(&mut outputs);
         }
+        let limits = query.limit.is_some() || query.offset.is_some() || query.with.is_some() || !query.locks.is_empty();
+        if limits || matches!(query.body, Body::SetOperation { .. } | Body::Values { .. }) {
+            self.analysis.blocks[blocks..].iter_mut().for_each(|block| block.plain = false);
+        }
         self.ctes.truncate(visible);
         outputs
     }
@@ -227,19 +238,22 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             window.exprs(&mut |expr| self.expr(expr, scope));
         }
         self.block_facts(joined, select.selection.as_ref(), scope, block);
-        let outputs = self.select_outputs(select, scope);
+        let grouped = self.is_grouped(select);
+        self.analysis.blocks[block].plain = !grouped && select.distinct.is_none() && !has_window(select);
+        let outputs = self.select_outputs(select, scope, grouped);
         (outputs, scope)
     }
 
-    /// The output columns, with the keys that pass through the block unharmed.
-    fn select_outputs(&self, select: &'t Select<'a>, scope: ScopeId) -> Outputs<'a> {
-        let window = |expr: &Expr<'a>| matches!(&expr.kind, ExprKind::Call(call) if call.over.is_some());
+    fn is_grouped(&self, select: &Select<'a>) -> bool {
         let aggregate = |expr: &Expr<'a>| matches!(&expr.kind, ExprKind::Call(call) if call.over.is_none() && self.is_aggregate(&call.name));
-        let any = |condition: &dyn Fn(&Expr<'a>) -> bool| {
-            select.items.iter().any(|item| item.expr.any(&mut |expr| condition(expr)))
-        };
-        let grouped = select.group_by.is_some() || select.having.is_some() || any(&aggregate);
-        let harmed = matches!(select.distinct, Some(Distinct::On(_))) || any(&window);
+        select.group_by.is_some()
+            || select.having.is_some()
+            || select.items.iter().any(|item| item.expr.any(&mut |expr| aggregate(expr)))
+    }
+
+    /// The output columns, with the keys that pass through the block unharmed.
+    fn select_outputs(&self, select: &'t Select<'a>, scope: ScopeId, grouped: bool) -> Outputs<'a> {
+        let harmed = matches!(select.distinct, Some(Distinct::On(_))) || has_window(select);
         let group_keys: Vec<KeyTerm> = match &select.group_by {
             Some(group) if !group.sets => group
                 .exprs
@@ -663,16 +677,15 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     }
 
     pub fn key_term_at(&self, expr: &Expr<'a>, scope: ScopeId) -> Option<(KeyTerm, usize)> {
-        let ExprKind::Column(name) = &expr.bare().kind else { return None };
-        match self.resolve(name, scope) {
-            (Resolved::Base { occurrence, column }, depth) => {
-                let (_, key) = self.analysis.occurrences[occurrence].distributed()?;
-                (key.name == column).then(|| (KeyTerm::of(occurrence), depth))
-            }
-            (Resolved::Derived { key, .. }, depth) => key.map(|key| (key, depth)),
-            _ => None,
-        }
+        self.analysis.key_term_at(expr, scope)
     }
+}
+
+fn has_window(select: &Select<'_>) -> bool {
+    select
+        .items
+        .iter()
+        .any(|item| item.expr.any(&mut |expr| matches!(&expr.kind, ExprKind::Call(call) if call.over.is_some())))
 }
 
 fn is_reg_type(name: &str) -> bool {
@@ -693,6 +706,19 @@ fn is_reg_type(name: &str) -> bool {
 }
 
 impl<'t, 'a> Analysis<'_, 't, 'a> {
+    /// The distribution key that an expression is, if it is one, and how many scopes outside.
+    pub fn key_term_at(&self, expr: &Expr<'_>, scope: ScopeId) -> Option<(KeyTerm, usize)> {
+        let ExprKind::Column(name) = &expr.bare().kind else { return None };
+        match self.resolve(name, scope) {
+            (Resolved::Base { occurrence, column }, depth) => {
+                let (_, key) = self.occurrences[occurrence].distributed()?;
+                (key.name == column).then(|| (KeyTerm::of(occurrence), depth))
+            }
+            (Resolved::Derived { key, .. }, depth) => key.map(|key| (key, depth)),
+            _ => None,
+        }
+    }
+
     pub fn resolve(&self, name: &Name<'_>, scope: ScopeId) -> (Resolved, usize) {
         let readings = readings(name);
         let mut depth = 0;

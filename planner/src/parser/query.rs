@@ -451,7 +451,7 @@ impl<'a> Parser<'a, '_> {
             return Ok(FromItem::Function { lateral, exprs: vec![expr], alias, span });
         }
         let mut table = self.relation()?;
-        table.alias_place = self.end();
+        table.alias_place = Some(self.end());
         table.alias = self.alias(false)?;
         let sample = self.start();
         if self.word("tablesample") {
@@ -483,7 +483,7 @@ impl<'a> Parser<'a, '_> {
         if !only {
             self.symbol("*");
         }
-        Ok(TableRef { name, only, alias: None, alias_place: self.end(), sample: None })
+        Ok(TableRef { name, only, alias: None, alias_place: None, sample: None })
     }
 
     /// `[AS] name [(columns)]`; of a function also `AS (definitions)`.

@@ -15,7 +15,7 @@ impl<'a> Parser<'a, '_> {
     /// The table that UPDATE, DELETE and MERGE change, with its alias.
     fn target(&mut self) -> Parse<TableRef<'a>> {
         let mut target = self.relation()?;
-        target.alias_place = self.end();
+        target.alias_place = Some(self.end());
         if self.word("as") || (!self.is_word("set") && self.peek().is_some_and(|token| self.is_column_name(token))) {
             target.alias = Some(Alias { name: Some(self.identifier()?), columns: Vec::new() });
         }
@@ -71,7 +71,7 @@ impl<'a> Parser<'a, '_> {
         self.at += 1;
         self.expect_word("into")?;
         let name = self.name()?;
-        let mut target = TableRef { name, only: false, alias: None, alias_place: self.end(), sample: None };
+        let mut target = TableRef { name, only: false, alias: None, alias_place: None, sample: None };
         if self.word("as") {
             target.alias = Some(Alias { name: Some(self.identifier()?), columns: Vec::new() });
         }

@@ -1,0 +1,513 @@
+//! A SELECT that every shard can compute its part of: all its distributed tables have equal keys wherever they meet, so that rows that
+//! belong together are together. The shards filter, project, group as far as groups are theirs, and cut to the first rows; what is left
+//! is the merge query over one fragment, `f`.
+//!
+//! Columns of `f`: `c0`, `c1`, ... are output columns that the merge passes on; `k0`, ... are ORDER BY's keys, copied so that outputs
+//! need not be understood; `g0`, ... are grouping expressions and `p0`, ... partial aggregates.
+
+mod aggregates;
+mod outputs;
+mod types;
+
+use crate::analysis::{Analysis, Resolved, ScopeId};
+use crate::catalog::Volatility;
+use crate::directory::ColocationId;
+use crate::edits::{Edits, append, push_text};
+use crate::names::Routine;
+use crate::plan::{Fragment, FragmentColumn, Merge, Template};
+use crate::scan::{Span, Token, tokens};
+use crate::statement::Context;
+use crate::syntax::{Body, Distinct, Expr, ExprKind, Limit, LimitCount, OrderItem, Query, Select};
+use outputs::{Output, outputs};
+
+/// The fragment and the merge query; `None` when the shards cannot do it alone.
+pub(crate) fn island(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Option<Merge> {
+    let Body::Select(select) = &query.body else { return None };
+    let analysis = context.analysis;
+    if query.with.is_some() || analysis.with || analysis.whole_row.is_some() || !context.fits_on_shard() {
+        return None;
+    }
+    if crate::stage::unstageable(context).is_some() || calls_volatile(context) || has_collation(context, query.span) {
+        return None;
+    }
+    let together = together(analysis)?;
+    let scope = analysis.blocks.first()?.scope;
+    let outputs = outputs(context, select, scope)?;
+    let builder = Builder { context, query, select, scope, together, edits: context.slice_edits(true), outputs };
+    builder.plan()
+}
+
+/// The tables that are together, when all are: they hang on a table whose rows are the query's own rows.
+fn together(analysis: &Analysis<'_, '_, '_>) -> Option<Vec<bool>> {
+    analysis.distributed().find_map(|root| {
+        let mut block = analysis.occurrences[root].block;
+        loop {
+            let facts = &analysis.blocks[block];
+            if facts.preserves_undistributed {
+                return None;
+            }
+            match facts.parent {
+                None if block == 0 => break,
+                Some(parent) if facts.plain && parent < analysis.blocks.len() => block = parent,
+                _ => return None,
+            }
+        }
+        let together = analysis.together_with(root);
+        analysis.distributed().all(|index| together[index]).then_some(together)
+    })
+}
+
+/// Volatile functions are not called by every shard.
+fn calls_volatile(context: &Context<'_, '_, '_>) -> bool {
+    context.analysis.functions.iter().any(|function| match &function.routine {
+        Routine::BuiltIn(built_in) => built_in.volatility == Volatility::Volatile,
+        Routine::User { overloads, .. } => overloads.iter().any(|function| function.volatility == Volatility::Volatile),
+    })
+}
+
+/// A collation of the text's own would have to be said again in the merge.
+fn has_collation(context: &Context<'_, '_, '_>, span: Span) -> bool {
+    let text = span.of(context.sql);
+    text.as_bytes().windows(7).any(|window| window.eq_ignore_ascii_case(b"collate"))
+}
+
+pub(crate) struct Builder<'c, 'f, 't, 'a> {
+    context: &'c Context<'f, 't, 'a>,
+    query: &'c Query<'a>,
+    select: &'c Select<'a>,
+    scope: ScopeId,
+    together: Vec<bool>,
+    edits: Edits,
+    outputs: Vec<Output<'c, 'a>>,
+}
+
+/// What an ORDER BY item orders by.
+enum OrderTarget<'c, 'a> {
+    Output(usize),
+    Expr(&'c Expr<'a>),
+}
+
+/// A column of the fragment.
+struct Column {
+    name: String,
+    text: Template,
+    passed_on: bool,
+    bytewise: bool,
+}
+
+impl<'c, 'a> Builder<'c, '_, '_, 'a> {
+    fn sql(&self) -> &'a str {
+        self.context.sql
+    }
+
+    fn plan(&self) -> Option<Merge> {
+        let windows = self.windows_are_whole()?;
+        let order = self.order_targets()?;
+        let aggregates = self.is_aggregate_query(&order);
+        match &self.select.group_by {
+            _ if matches!(self.select.distinct, Some(Distinct::On(_))) => None,
+            Some(_) if self.groups_are_whole() => self.rows(&order),
+            Some(group) if !group.sets && !windows => self.partial(&order),
+            None if aggregates && !windows => self.partial(&order),
+            None if !aggregates && self.select.having.is_none() => self.rows(&order),
+            _ => None,
+        }
+    }
+
+    fn is_aggregate(&self, expr: &Expr<'a>) -> bool {
+        match &expr.kind {
+            ExprKind::Call(call) if call.over.is_none() => match self.context.facts.find_function(&call.name) {
+                Routine::BuiltIn(built_in) => built_in.aggregate,
+                Routine::User { overloads, .. } => {
+                    overloads.iter().any(|function| function.kind == crate::catalog::FunctionKind::Aggregate)
+                }
+            },
+            _ => false,
+        }
+    }
+
+    fn is_aggregate_query(&self, order: &[(OrderTarget<'c, 'a>, Span)]) -> bool {
+        let mut aggregate = |expr: &Expr<'a>| self.is_aggregate(expr);
+        self.select.having.is_some()
+            || self.select.items.iter().any(|item| item.expr.any(&mut aggregate))
+            || order.iter().any(|(target, _)| matches!(target, OrderTarget::Expr(expr) if expr.any(&mut aggregate)))
+    }
+
+    /// Whether there are window functions; `None` when one looks at rows of several shards.
+    fn windows_are_whole(&self) -> Option<bool> {
+        let mut found = false;
+        let mut whole = true;
+        let exprs =
+            self.select.items.iter().map(|item| &item.expr).chain(self.query.order_by.iter().map(|item| &item.expr));
+        for expr in exprs {
+            expr.any(&mut |expr| {
+                if let ExprKind::Call(call) = &expr.kind
+                    && let Some(window) = &call.over
+                {
+                    found = true;
+                    let mut partition = window.partition_by.iter().any(|expr| self.is_key(expr));
+                    if let Some(base) = &window.base {
+                        partition |= self.select.windows.iter().any(|(name, window)| {
+                            name.name == base.name && window.partition_by.iter().any(|expr| self.is_key(expr))
+                        });
+                    }
+                    whole &= partition;
+                }
+                false
+            });
+        }
+        whole.then_some(found)
+    }
+
+    /// Whether an expression is a distribution key that all of the island shares, and never NULL from an outer join.
+    fn is_key(&self, expr: &Expr<'a>) -> bool {
+        let analysis = self.context.analysis;
+        matches!(analysis.key_term_at(expr, self.scope), Some((term, 0))
+            if term.single().is_some_and(|occurrence| self.together[occurrence] && !analysis.occurrences[occurrence].nullable))
+    }
+
+    /// Whether GROUP BY holds the key: no group has rows on two shards.
+    fn groups_are_whole(&self) -> bool {
+        match &self.select.group_by {
+            Some(group) if !group.sets => {
+                group.exprs.iter().any(|expr| self.group_expr(expr).is_some_and(|expr| self.is_key(expr)))
+            }
+            _ => false,
+        }
+    }
+
+    /// What a GROUP BY item groups by: a position, an input column, an output's name, or itself.
+    fn group_expr(&self, expr: &'c Expr<'a>) -> Option<&'c Expr<'a>> {
+        match &expr.bare().kind {
+            ExprKind::Integer => {
+                let position: usize = expr.bare().span.of(self.sql()).parse().ok()?;
+                self.outputs.get(position.checked_sub(1)?)?.expr
+            }
+            ExprKind::Column(name) if name.parts.len() == 1 => match self.context.analysis.resolve(name, self.scope) {
+                (Resolved::Unknown, _) => {
+                    let mut named = self.outputs.iter().filter(|output| output.name == name.parts[0].name);
+                    match (named.next(), named.next()) {
+                        (Some(output), None) => output.expr,
+                        _ => None,
+                    }
+                }
+                _ => Some(expr),
+            },
+            _ => Some(expr),
+        }
+    }
+
+    /// What ORDER BY orders by: a position, an output's name, or an expression over the input.
+    fn order_targets(&self) -> Option<Vec<(OrderTarget<'c, 'a>, Span)>> {
+        self.query.order_by.iter().map(|item| Some((self.order_target(item)?, item.direction))).collect()
+    }
+
+    fn order_target(&self, item: &'c OrderItem<'a>) -> Option<OrderTarget<'c, 'a>> {
+        match &item.expr.bare().kind {
+            ExprKind::Integer => {
+                let position: usize = item.expr.bare().span.of(self.sql()).parse().ok()?;
+                let index = position.checked_sub(1).filter(|index| *index < self.outputs.len())?;
+                return Some(OrderTarget::Output(index));
+            }
+            ExprKind::Column(name) if name.parts.len() == 1 => {
+                let mut named = self.outputs.iter().enumerate().filter(|(_, output)| output.name == name.parts[0].name);
+                match (named.next(), named.next()) {
+                    (Some((index, _)), None) => return Some(OrderTarget::Output(index)),
+                    (Some(_), Some(_)) => return None,
+                    _ => {}
+                }
+            }
+            ExprKind::String(_) | ExprKind::Null | ExprKind::Numeric => return None,
+            _ => {}
+        }
+        let same =
+            self.outputs.iter().position(|output| output.expr.is_some_and(|expr| self.is_same(expr, &item.expr)));
+        Some(same.map_or(OrderTarget::Expr(&item.expr), OrderTarget::Output))
+    }
+
+    /// Whether two expressions are written alike, or are the same column.
+    fn is_same(&self, left: &Expr<'a>, right: &Expr<'a>) -> bool {
+        let (left, right) = (left.bare(), right.bare());
+        if let (ExprKind::Column(left), ExprKind::Column(right)) = (&left.kind, &right.kind) {
+            let analysis = self.context.analysis;
+            let (first, second) = (analysis.resolve(left, self.scope), analysis.resolve(right, self.scope));
+            if matches!(first.0, Resolved::Base { .. }) || matches!(second.0, Resolved::Base { .. }) {
+                return first == second;
+            }
+        }
+        is_same_text(self.sql(), left.span, right.span)
+    }
+
+    fn text(&self, span: Span) -> Template {
+        self.edits.apply(self.sql(), span)
+    }
+
+    /// Every row of the result (or of the groups) comes from one shard: the merge orders, cuts and passes on.
+    fn rows(&self, order: &[(OrderTarget<'c, 'a>, Span)]) -> Option<Merge> {
+        let distinct = self.select.distinct.is_some();
+        let key_selected = self.outputs.iter().any(|output| output.expr.is_some_and(|expr| self.is_key(expr)));
+        let merge_distinct = distinct && !key_selected;
+        let mut columns: Vec<Column> = Vec::with_capacity(self.outputs.len() + order.len());
+        for (index, output) in self.outputs.iter().enumerate() {
+            columns.push(Column {
+                name: format!("c{index}"),
+                text: output.text(self),
+                passed_on: !merge_distinct,
+                bytewise: output.bytewise,
+            });
+        }
+        let mut keys = Vec::with_capacity(order.len());
+        for (target, direction) in order {
+            let direction = Direction::read(self.sql(), *direction);
+            let name = match target {
+                OrderTarget::Output(index) if distinct => {
+                    columns[*index].passed_on = false;
+                    format!("c{index}")
+                }
+                OrderTarget::Expr(_) if distinct => return None,
+                OrderTarget::Output(index) => {
+                    self.order_column(&mut columns, self.outputs[*index].text(self), self.outputs[*index].bytewise)
+                }
+                OrderTarget::Expr(expr) => {
+                    let bytewise = self.is_bytewise(expr);
+                    self.order_column(&mut columns, self.text(expr.span), bytewise)
+                }
+            };
+            keys.push((name, direction));
+        }
+        let arm = self.rows_arm(&columns, &keys, distinct)?;
+        let list: Vec<String> = self
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(index, output)| format!("c{index} AS {}", crate::quote_identifier(&output.name)))
+            .collect();
+        let order: Vec<String> = keys.iter().map(|(name, direction)| format!("{name}{}", direction.text())).collect();
+        let head = format!("SELECT {}{} FROM f", if merge_distinct { "DISTINCT " } else { "" }, list.join(", "));
+        // Under DISTINCT, PostgreSQL orders by outputs only: `c0` is one.
+        Some(self.merge(head, &order, arm, columns))
+    }
+
+    fn order_column(&self, columns: &mut Vec<Column>, text: Template, bytewise: bool) -> String {
+        let name = format!("k{}", columns.len() - self.outputs.len());
+        columns.push(Column { name: name.clone(), text, passed_on: false, bytewise });
+        name
+    }
+
+    fn rows_arm(&self, columns: &[Column], keys: &[(String, Direction)], distinct: bool) -> Option<Template> {
+        let cut = self.pushed_limit();
+        let mut arm = Template::text("SELECT ");
+        if distinct {
+            push_text(&mut arm, "DISTINCT ");
+        }
+        self.select_list(&mut arm, columns);
+        self.from_and_where(&mut arm);
+        if let Some(group) = &self.select.group_by {
+            push_text(&mut arm, " GROUP BY ");
+            for (position, expr) in group.exprs.iter().enumerate() {
+                let expr = self.group_expr(expr)?;
+                if matches!(expr.bare().kind, ExprKind::Integer) {
+                    return None;
+                }
+                if position > 0 {
+                    push_text(&mut arm, ", ");
+                }
+                append(&mut arm, self.text(expr.span));
+            }
+        }
+        if let Some(having) = &self.select.having {
+            push_text(&mut arm, " HAVING ");
+            append(&mut arm, self.text(having.span));
+        }
+        if let Some(windows) = self.select.windows_span {
+            push_text(&mut arm, " ");
+            append(&mut arm, self.text(windows));
+        }
+        let Some(cut) = cut else { return Some(arm) };
+        if !keys.is_empty() {
+            let order: Vec<String> =
+                keys.iter().map(|(name, direction)| format!("{name}{}", direction.text())).collect();
+            push_text(&mut arm, &format!(" ORDER BY {}", order.join(", ")));
+        }
+        push_text(&mut arm, &cut);
+        // In parentheses, so that arms can stand in a UNION ALL.
+        let mut wrapped = Template::text("SELECT * FROM (");
+        append(&mut wrapped, arm);
+        push_text(&mut wrapped, ") AS arm");
+        Some(wrapped)
+    }
+
+    fn select_list(&self, arm: &mut Template, columns: &[Column]) {
+        for (position, column) in columns.iter().enumerate() {
+            if position > 0 {
+                push_text(arm, ", ");
+            }
+            append(arm, column.text.clone());
+            push_text(arm, &format!(" AS {}", column.name));
+        }
+    }
+
+    fn from_and_where(&self, arm: &mut Template) {
+        if let Some(from) = self.select.from_span {
+            push_text(arm, " FROM ");
+            append(arm, self.text(from));
+        }
+        if let Some(selection) = &self.select.selection {
+            push_text(arm, " WHERE ");
+            append(arm, self.text(selection.span));
+        }
+    }
+
+    /// The number of rows that any shard can contribute, as a clause; `None` when there is no limit.
+    fn pushed_limit(&self) -> Option<String> {
+        let Limit { count, with_ties } = self.query.limit.as_ref()?;
+        let count = match count {
+            LimitCount::All => return None,
+            LimitCount::One => Some(Amount::Number(1)),
+            LimitCount::Expr(expr) => Amount::read(self.sql(), expr),
+        }?;
+        let offset = match &self.query.offset {
+            None => Amount::Number(0),
+            Some(expr) => Amount::read(self.sql(), expr)?,
+        };
+        let sum = match (count, offset) {
+            (Amount::Number(count), Amount::Number(offset)) => count.checked_add(offset)?.to_string(),
+            (Amount::Parameter(index), Amount::Number(0)) => format!("${}", index + 1),
+            (count, offset) => format!("({} + {})", count.text(), offset.text()),
+        };
+        Some(if *with_ties { format!(" FETCH FIRST {sum} ROWS WITH TIES") } else { format!(" LIMIT {sum}") })
+    }
+
+    fn merge(&self, mut sql: String, order: &[String], arm: Template, columns: Vec<Column>) -> Merge {
+        if !order.is_empty() {
+            sql.push_str(" ORDER BY ");
+            sql.push_str(&order.join(", "));
+        }
+        if let Some(Limit { count, with_ties }) = &self.query.limit {
+            let count = match count {
+                LimitCount::All => None,
+                LimitCount::One => Some("1".to_owned()),
+                LimitCount::Expr(expr) => Some(expr.span.of(self.sql()).to_owned()),
+            };
+            match count {
+                Some(count) if *with_ties => {
+                    self.push_offset(&mut sql);
+                    sql.push_str(&format!(" FETCH FIRST ({count}) ROWS WITH TIES"));
+                }
+                Some(count) => {
+                    sql.push_str(&format!(" LIMIT {count}"));
+                    self.push_offset(&mut sql);
+                }
+                None => self.push_offset(&mut sql),
+            }
+        } else {
+            self.push_offset(&mut sql);
+        }
+        let analysis = self.context.analysis;
+        let own = analysis.distributed().find_map(|index| analysis.occurrences[index].distributed());
+        let colocation = own.map_or(ColocationId(0), |(colocation, _)| colocation);
+        let columns = columns
+            .into_iter()
+            .map(|column| FragmentColumn {
+                name: column.name,
+                passed_on: column.passed_on,
+                bytewise_collation: column.bytewise,
+            })
+            .collect();
+        let fragment = Fragment { name: "f".to_owned(), colocation, keys: self.context.keys(), arm, columns };
+        Merge { fragments: vec![fragment], sql, datafusion: true }
+    }
+
+    fn push_offset(&self, sql: &mut String) {
+        if let Some(offset) = &self.query.offset {
+            sql.push_str(&format!(" OFFSET {}", offset.span.of(self.sql())));
+        }
+    }
+
+    /// Whether text in an expression's value is compared by its bytes.
+    fn is_bytewise(&self, expr: &Expr<'a>) -> bool {
+        if let ExprKind::Column(name) = &expr.bare().kind
+            && let (Resolved::Base { occurrence, column }, _) = self.context.analysis.resolve(name, self.scope)
+            && let Some(relation) = self.context.analysis.occurrences[occurrence].relation
+            && let Some(column) = relation.columns.iter().find(|own| own.name == column)
+        {
+            return column.bytewise_collation;
+        }
+        self.context.facts.catalog.bytewise_collation
+    }
+}
+
+/// LIMIT's or OFFSET's amount.
+enum Amount {
+    Number(u64),
+    Parameter(usize),
+}
+
+impl Amount {
+    fn read(sql: &str, expr: &Expr<'_>) -> Option<Self> {
+        match &expr.bare().kind {
+            ExprKind::Integer => {
+                expr.bare().span.of(sql).parse().ok().filter(|number| *number <= i64::MAX as u64).map(Amount::Number)
+            }
+            ExprKind::Parameter(index) => Some(Amount::Parameter(*index)),
+            _ => None,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Amount::Number(number) => number.to_string(),
+            Amount::Parameter(index) => format!("${}::bigint", index + 1),
+        }
+    }
+}
+
+/// How ORDER BY's item is ordered, with NULLs' place said.
+enum Direction {
+    Plain {
+        descending: bool,
+        nulls_first: bool,
+    },
+    /// `USING operator`
+    Other(String),
+}
+
+impl Direction {
+    fn read(sql: &str, span: Span) -> Self {
+        let text = span.of(sql);
+        let all = tokens(text);
+        let has = |word: &str| all.iter().any(|token| token.is_keyword(text, word));
+        if has("using") {
+            return Direction::Other(text.trim().to_owned());
+        }
+        let descending = has("desc");
+        Direction::Plain { descending, nulls_first: has("first") || (descending && !has("last")) }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Direction::Plain { descending: false, nulls_first: false } => String::new(),
+            Direction::Plain { descending: true, nulls_first: true } => " DESC".to_owned(),
+            Direction::Plain { descending: false, nulls_first: true } => " NULLS FIRST".to_owned(),
+            Direction::Plain { descending: true, nulls_first: false } => " DESC NULLS LAST".to_owned(),
+            Direction::Other(text) => format!(" {text}"),
+        }
+    }
+}
+
+/// Whether two stretches of text have the same tokens.
+pub(crate) fn is_same_text(sql: &str, left: Span, right: Span) -> bool {
+    let (left_text, right_text) = (left.of(sql), right.of(sql));
+    if left_text == right_text {
+        return true;
+    }
+    let (left, right) = (tokens(left_text), tokens(right_text));
+    let same = |(left, right): (&Token, &Token)| {
+        left.kind == right.kind
+            && match (left.identifier(left_text), right.identifier(right_text)) {
+                (Some(left), Some(right)) => left == right,
+                _ => left.span.of(left_text) == right.span.of(right_text),
+            }
+    };
+    left.len() == right.len() && left.iter().zip(&right).all(same)
+}

@@ -1,0 +1,193 @@
+//! A SELECT's output columns, stars expanded, named as PostgreSQL names them.
+
+use super::Builder;
+use crate::analysis::{Columns, ScopeId};
+use crate::plan::Template;
+use crate::quote_identifier;
+use crate::statement::Context;
+use crate::syntax::{Body, Expr, ExprKind, Name, OtherName, Select};
+
+/// An output column.
+pub(crate) struct Output<'c, 'a> {
+    /// Its name for the client.
+    pub name: String,
+    /// `None` when it comes from a star.
+    pub expr: Option<&'c Expr<'a>>,
+    star: Option<String>,
+    pub bytewise: bool,
+}
+
+impl<'a> Output<'_, 'a> {
+    pub fn text(&self, builder: &Builder<'_, '_, '_, 'a>) -> Template {
+        match (&self.star, self.expr) {
+            (Some(text), _) => Template::text(text.clone()),
+            (None, Some(expr)) => builder.text(expr.span),
+            (None, None) => Template::text("NULL"),
+        }
+    }
+}
+
+/// All output columns; `None` when a star's columns are not known.
+pub(crate) fn outputs<'c, 'a>(
+    context: &Context<'_, '_, '_>,
+    select: &'c Select<'a>,
+    scope: ScopeId,
+) -> Option<Vec<Output<'c, 'a>>> {
+    let mut outputs = Vec::with_capacity(select.items.len());
+    for item in &select.items {
+        match &item.expr.kind {
+            ExprKind::Star(table) => star(context, scope, table.as_ref(), &mut outputs)?,
+            ExprKind::Other { name: OtherName::Fixed("*"), .. } => return None,
+            _ => {
+                let name = match &item.alias {
+                    Some(alias) => alias.name.to_string(),
+                    None => column_name(context.sql, &item.expr).0.unwrap_or_else(|| "?column?".to_owned()),
+                };
+                let bytewise = is_bytewise(context, scope, &item.expr);
+                outputs.push(Output { name, expr: Some(&item.expr), star: None, bytewise });
+            }
+        }
+    }
+    if outputs.is_empty() { None } else { Some(outputs) }
+}
+
+fn is_bytewise(context: &Context<'_, '_, '_>, scope: ScopeId, expr: &Expr<'_>) -> bool {
+    let analysis = context.analysis;
+    if let ExprKind::Column(name) = &expr.bare().kind
+        && let (crate::analysis::Resolved::Base { occurrence, column }, _) = analysis.resolve(name, scope)
+        && let Some(relation) = analysis.occurrences[occurrence].relation
+        && let Some(column) = relation.columns.iter().find(|own| own.name == column)
+    {
+        return column.bytewise_collation;
+    }
+    context.facts.catalog.bytewise_collation
+}
+
+fn star(
+    context: &Context<'_, '_, '_>,
+    scope: ScopeId,
+    table: Option<&Name<'_>>,
+    outputs: &mut Vec<Output<'_, '_>>,
+) -> Option<()> {
+    let scope = &context.analysis.scopes[scope];
+    if scope.merges && table.is_none() {
+        // USING and NATURAL put merged columns first, once.
+        return None;
+    }
+    let mut found = false;
+    for item in &scope.items {
+        if table.is_some_and(|table| table.last() != item.name) {
+            continue;
+        }
+        found = true;
+        let qualifier = quote_identifier(&item.name);
+        let mut push = |name: &str, bytewise: bool| {
+            let text = format!("{qualifier}.{}", quote_identifier(name));
+            outputs.push(Output { name: name.to_owned(), expr: None, star: Some(text), bytewise });
+        };
+        match &item.columns {
+            Columns::Opaque => return None,
+            Columns::Derived(columns) => {
+                for column in columns {
+                    push(column.name.as_deref()?, context.facts.catalog.bytewise_collation);
+                }
+            }
+            Columns::Base { occurrence, renamed, .. } => {
+                let relation = context.analysis.occurrences[*occurrence].relation?;
+                for (index, column) in relation.columns.iter().enumerate() {
+                    let name = renamed.get(index).map_or(column.name.as_str(), |alias| alias.name.as_ref());
+                    push(name, column.bytewise_collation);
+                }
+            }
+        }
+    }
+    found.then_some(())
+}
+
+/// The name PostgreSQL gives a column without alias, and how sure it is of it (`FigureColname` in its `parse_target.c`).
+fn column_name(sql: &str, expr: &Expr<'_>) -> (Option<String>, u8) {
+    let sure = |name: &str| (Some(name.to_owned()), 2);
+    match &expr.kind {
+        ExprKind::Nested(inner) => column_name(sql, inner),
+        ExprKind::Column(name) => sure(name.last()),
+        ExprKind::Call(call) => sure(call.name.last()),
+        ExprKind::Cast { operand, target } => match column_name(sql, operand) {
+            (Some(name), 2) => (Some(name), 2),
+            _ => (Some(target.name.to_string()), 1),
+        },
+        ExprKind::Boolean => (Some("bool".to_owned()), 1),
+        ExprKind::Exists(_) => sure("exists"),
+        ExprKind::Array(_) | ExprKind::ArrayQuery(_) => sure("array"),
+        ExprKind::Row(_) => sure("row"),
+        ExprKind::Subquery(query) => match &query.body {
+            Body::Select(select) => match select.items.first() {
+                Some(item) => match &item.alias {
+                    Some(alias) => sure(&alias.name),
+                    None => column_name(sql, &item.expr),
+                },
+                None => (None, 0),
+            },
+            Body::Values { .. } => sure("column1"),
+            _ => (None, 0),
+        },
+        ExprKind::Other { name, operands } => match name {
+            OtherName::None => (None, 0),
+            OtherName::Fixed(name) => sure(name),
+            OtherName::Field(name) => sure(name),
+            OtherName::FirstOperand => operands.first().map_or((None, 0), |operand| column_name(sql, operand)),
+            OtherName::Case { has_else } => {
+                let inner = operands.last().filter(|_| *has_else).map_or((None, 0), |last| column_name(sql, last));
+                if inner.1 == 2 { inner } else { (Some("case".to_owned()), 1) }
+            }
+        },
+        _ => (None, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::syntax::Statement;
+
+    #[test]
+    fn names_are_postgresql_s() {
+        for (expression, expected) in [
+            ("1", "?column?"),
+            ("a + b", "?column?"),
+            ("t.a", "a"),
+            ("count(*)", "count"),
+            ("a::int", "a"),
+            ("1::int", "int4"),
+            ("'x'::timestamp with time zone", "timestamptz"),
+            ("date '2020-01-01'", "date"),
+            ("interval '1 day'", "interval"),
+            ("CASE WHEN a THEN b END", "case"),
+            ("CASE WHEN a THEN b ELSE c END", "c"),
+            ("CASE WHEN a THEN b ELSE 1 END", "case"),
+            ("coalesce(a, b)", "coalesce"),
+            ("(SELECT max(x) FROM t)", "max"),
+            ("EXISTS (SELECT 1)", "exists"),
+            ("ARRAY[1]", "array"),
+            ("a[1]", "a"),
+            ("(a).b", "b"),
+            ("true", "bool"),
+            ("trim(a)", "btrim"),
+            ("extract(year FROM a)", "extract"),
+            ("a AT TIME ZONE 'UTC'", "timezone"),
+            ("current_date", "current_date"),
+            ("a IS NULL", "?column?"),
+            ("NULLIF(a, b)", "nullif"),
+            ("ROW(1, 2)", "row"),
+            ("a COLLATE \"C\"", "a"),
+            ("(a)", "a"),
+            ("cast(a + 1 AS numeric(10, 2))", "numeric"),
+        ] {
+            let sql = format!("SELECT {expression}");
+            let statement = crate::parser::parse_statement(&sql, &crate::scan::tokens(&sql)).unwrap();
+            let Statement::Query(query) = &statement else { panic!("{sql}") };
+            let Body::Select(select) = &query.body else { panic!("{sql}") };
+            let name = column_name(&sql, &select.items[0].expr).0.unwrap_or_else(|| "?column?".to_owned());
+            assert_eq!(name, expected, "{expression}");
+        }
+    }
+}
