@@ -78,7 +78,13 @@ impl Compiler<'_> {
                 let (ty, typmod) = type_of(&string.data_type)?;
                 cast(unknown(text), ty, typmod)
             }
-            ast::Expr::Cast { kind: ast::CastKind::Cast | ast::CastKind::DoubleColon, expr, data_type, array: false, format: None } => {
+            ast::Expr::Cast {
+                kind: ast::CastKind::Cast | ast::CastKind::DoubleColon,
+                expr,
+                data_type,
+                array: false,
+                format: None,
+            } => {
                 let (ty, typmod) = type_of(data_type)?;
                 cast(self.compile(expr)?, ty, typmod)
             }
@@ -172,10 +178,16 @@ impl Compiler<'_> {
     }
 
     fn minus(&mut self, operand: &ast::Expr) -> Result<Typed> {
-        // -2147483648 is a minus before a bigint in PostgreSQL, too.
+        // PostgreSQL's grammar puts the sign into a constant before it is typed: -2147483648 is an integer.
+        if let Some(digits) = numeric_constant(operand) {
+            return number(&negated(digits));
+        }
         let inner = self.compile(operand)?;
         let Some(function) = verified::function_of("-", &[inner.ty]) else { refuse!("operator - {}", inner.ty.name()) };
-        Ok(Typed::new(Expr::Function { name: function.name, ty: inner.ty, arguments: vec![inner.expr] }, function.result))
+        Ok(Typed::new(
+            Expr::Function { name: function.name, ty: inner.ty, arguments: vec![inner.expr] },
+            function.result,
+        ))
     }
 
     fn is_null(&mut self, inner: &ast::Expr, negated: bool) -> Result<Typed> {
@@ -207,9 +219,7 @@ impl Compiler<'_> {
         }
         let symbol = op.to_string();
         // Comparisons do not associate in PostgreSQL; without parentheses the parsers may disagree.
-        let is_comparison = |ast: &ast::Expr| {
-            matches!(ast, ast::Expr::BinaryOp { op, .. } if verified::COMPARISONS.contains(&op.to_string().as_str()))
-        };
+        let is_comparison = |ast: &ast::Expr| matches!(ast, ast::Expr::BinaryOp { op, .. } if verified::COMPARISONS.contains(&op.to_string().as_str()));
         if let Some(symbol) = verified::COMPARISONS.iter().find(|known| **known == symbol) {
             if is_comparison(left) || is_comparison(right) {
                 refuse!("a chain of comparisons");
@@ -229,7 +239,8 @@ impl Compiler<'_> {
         if types.iter().any(|ty| is_float(*ty)) && types.iter().any(|ty| *ty != value.ty) {
             refuse!("IN over several types of numbers");
         }
-        let terms = items.into_iter().map(|item| Ok(compare("=", value.clone(), item)?.expr)).collect::<Result<Vec<_>>>()?;
+        let terms =
+            items.into_iter().map(|item| Ok(compare("=", value.clone(), item)?.expr)).collect::<Result<Vec<_>>>()?;
         let any = Expr::Or(terms);
         Ok(Typed::new(if negated { Expr::Not(Box::new(any)) } else { any }, PgType::Bool))
     }
@@ -354,7 +365,8 @@ impl Compiler<'_> {
             Some(filter) => only_where(filter, argument),
             None => argument,
         };
-        let same = |call: &AggregateCall| call.function == function && call.ty == ty && call.argument.is_same(&argument);
+        let same =
+            |call: &AggregateCall| call.function == function && call.ty == ty && call.argument.is_same(&argument);
         let index = match calls.iter().position(same) {
             Some(index) => index,
             None => {
@@ -381,13 +393,27 @@ fn unknown(text: &str) -> Typed {
     Typed::new(Expr::Literal(Datum::Text(text.to_owned().into())), PgType::Unknown)
 }
 
+/// The digits of a number, also in parentheses and behind minus signs.
+pub fn numeric_constant(ast: &ast::Expr) -> Option<String> {
+    match ast {
+        ast::Expr::Value(ast::ValueWithSpan { value: Value::Number(digits, false), .. }) => Some(digits.clone()),
+        ast::Expr::Nested(inner) => numeric_constant(inner),
+        ast::Expr::UnaryOp { op: UnaryOperator::Minus, expr } => numeric_constant(expr).map(negated),
+        _ => None,
+    }
+}
+
+fn negated(digits: String) -> String {
+    digits.strip_prefix('-').map_or_else(|| format!("-{digits}"), str::to_owned)
+}
+
 /// A number as PostgreSQL's lexer types it: integer, bigint, or numeric.
 fn number(digits: &str) -> Result<Typed> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
     if !plain {
         refuse!("number {digits}");
     }
-    let integer = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let integer = digits.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
     let types: &[PgType] = if integer { &[PgType::Int4, PgType::Int8, PgType::Numeric] } else { &[PgType::Numeric] };
     for ty in types {
         if let Some(value) = kernels::parse(*ty, digits) {
@@ -449,9 +475,11 @@ fn cast(typed: Typed, ty: PgType, typmod: i32) -> Result<Typed> {
     let plain = Typed { collation, ..plain };
     match ty {
         _ if typmod == -1 => Ok(Typed { typmod: -1, ..plain }),
-        PgType::Numeric => {
-            Ok(Typed { expr: Expr::Rescale { typmod, value: Box::new(plain.expr) }, typmod, ..Typed::new(Expr::Literal(Datum::Null), ty) })
-        }
+        PgType::Numeric => Ok(Typed {
+            expr: Expr::Rescale { typmod, value: Box::new(plain.expr) },
+            typmod,
+            ..Typed::new(Expr::Literal(Datum::Null), ty)
+        }),
         _ => refuse!("a cast to {} with a length", ty.name()),
     }
 }
@@ -506,15 +534,13 @@ fn null_if(arguments: Vec<Typed>) -> Result<Typed> {
     };
     let collation = value.collation;
     let (ty, left, right) = comparable(value.clone(), other)?;
-    // The result has the type that the operator takes on its left: integers of different widths, and floats, have
-    // operators of their own; varchar is compared as text without changing its type.
-    let has_own = |ty: PgType| ty.is_integer() || matches!(ty, PgType::Float4 | PgType::Float8 | PgType::Varchar);
-    let same_kind = value.ty.is_integer() == ty.is_integer() && has_own(value.ty);
-    let value = if value.ty == ty || same_kind { value } else { coerce(value, ty)? };
-    let (result, typmod) = (value.ty, if value.ty == PgType::Varchar { value.typmod } else { -1 });
-    let expr =
-        Expr::NullIf { ty, value: Box::new(value.expr), left: Box::new(left), right: Box::new(right) };
-    Ok(Typed { collation, typmod, ..Typed::new(expr, result) })
+    // The result has the type that the operator takes on its left; integers of different widths, and floats, have
+    // operators of their own.
+    let has_own = (value.ty.is_integer() && ty.is_integer()) || (value.ty == PgType::Float4 && ty == PgType::Float8);
+    let value = if value.ty == ty || has_own { value } else { coerce(value, ty)? };
+    let result = value.ty;
+    let expr = Expr::NullIf { ty, value: Box::new(value.expr), left: Box::new(left), right: Box::new(right) };
+    Ok(Typed { collation, ..Typed::new(expr, result) })
 }
 
 fn call(name: &str, arguments: Vec<Typed>) -> Result<Typed> {
@@ -556,7 +582,8 @@ fn unify(branches: Vec<Typed>) -> Result<Unified> {
         ty = PgType::Text;
     }
     let typmods: Vec<i32> = branches.iter().map(|branch| if branch.ty == ty { branch.typmod } else { -1 }).collect();
-    let typmod = if typmods.windows(2).all(|pair| pair[0] == pair[1]) { typmods.first().copied().unwrap_or(-1) } else { -1 };
+    let typmod =
+        if typmods.windows(2).all(|pair| pair[0] == pair[1]) { typmods.first().copied().unwrap_or(-1) } else { -1 };
     let collation = branches.iter().fold(Collation::Neutral, |all, branch| all.with(branch.collation));
     let values = branches.into_iter().map(|branch| Ok(coerce(branch, ty)?.expr)).collect::<Result<Vec<_>>>()?;
     Ok(Unified { values, typed: Typed { typmod, collation, ..Typed::new(Expr::Literal(Datum::Null), ty) } })

@@ -113,12 +113,7 @@ impl Engine {
     ///
     /// # Errors
     /// When anything in it is not on the verified list: PostgreSQL has to run it.
-    pub fn check(
-        &self,
-        merge_sql: &str,
-        inputs: &[InputSchema],
-        parameters: &[u32],
-    ) -> Result<Prepared, Unsupported> {
+    pub fn check(&self, merge_sql: &str, inputs: &[InputSchema], parameters: &[u32]) -> Result<Prepared, Unsupported> {
         let query = query::prepare(merge_sql, inputs, parameters)?;
         let mut reads = vec![0; inputs.len()];
         count_reads(&query, &mut reads);
@@ -159,7 +154,8 @@ impl Engine {
             nodes.push(Some(source(input, streams, &failure).map_err(|error| MergeError::from_datafusion(&error))?));
         }
         let mut builder = Builder { inputs: nodes, parameters: Arc::clone(&bound.parameters) };
-        let plan = builder.query(&bound.prepared.query).map_err(|error| MergeError::from_datafusion(&error))?.coalesce().plan;
+        let plan =
+            builder.query(&bound.prepared.query).map_err(|error| MergeError::from_datafusion(&error))?.coalesce().plan;
         let context = self.context().map_err(|error| MergeError::from_datafusion(&error))?;
 
         let schema = Arc::clone(&bound.prepared.schema);
@@ -188,7 +184,8 @@ impl Engine {
             use datafusion::execution::disk_manager::DiskManagerMode;
             disk = disk.with_mode(DiskManagerMode::Directories(vec![dir.clone()]));
         }
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_disk_manager_builder(disk).build_arc()?;
+        let runtime =
+            RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_disk_manager_builder(disk).build_arc()?;
         // Kept back for merging what was spilled; a share of small pools.
         let reserved = (10 << 20).min(self.options.query_memory_bytes / 16);
         let config = SessionConfig::new()

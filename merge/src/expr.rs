@@ -20,23 +20,60 @@ pub enum Expr {
     Literal(Datum<'static>),
     /// Zero-based.
     Parameter(usize),
-    Arithmetic { symbol: &'static str, ty: PgType, left: Box<Expr>, right: Box<Expr> },
-    Compare { symbol: &'static str, ty: PgType, left: Box<Expr>, right: Box<Expr> },
+    Arithmetic {
+        symbol: &'static str,
+        ty: PgType,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    Compare {
+        symbol: &'static str,
+        ty: PgType,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
     /// NULLs are values here.
-    Distinct { ty: PgType, negated: bool, left: Box<Expr>, right: Box<Expr> },
-    Cast { from: PgType, to: PgType, value: Box<Expr> },
+    Distinct {
+        ty: PgType,
+        negated: bool,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    Cast {
+        from: PgType,
+        to: PgType,
+        value: Box<Expr>,
+    },
     /// `numeric(p, s)`.
-    Rescale { typmod: i32, value: Box<Expr> },
-    Function { name: &'static str, ty: PgType, arguments: Vec<Expr> },
+    Rescale {
+        typmod: i32,
+        value: Box<Expr>,
+    },
+    Function {
+        name: &'static str,
+        ty: PgType,
+        arguments: Vec<Expr>,
+    },
     And(Vec<Expr>),
     Or(Vec<Expr>),
     Not(Box<Expr>),
     IsNull(Box<Expr>),
     /// IS TRUE, IS FALSE; IS UNKNOWN is [`Expr::IsNull`].
-    Is { value: bool, of: Box<Expr> },
-    Case { branches: Vec<(Expr, Expr)>, otherwise: Box<Expr> },
+    Is {
+        value: bool,
+        of: Box<Expr>,
+    },
+    Case {
+        branches: Vec<(Expr, Expr)>,
+        otherwise: Box<Expr>,
+    },
     Coalesce(Vec<Expr>),
-    NullIf { ty: PgType, value: Box<Expr>, left: Box<Expr>, right: Box<Expr> },
+    NullIf {
+        ty: PgType,
+        value: Box<Expr>,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
     /// The aggregate call of this number, before grouping is resolved.
     Aggregate(usize),
 }
@@ -176,10 +213,14 @@ impl Expr {
     pub fn children(&self) -> Vec<&Expr> {
         match self {
             Self::Column(_) | Self::Literal(_) | Self::Parameter(_) | Self::Aggregate(_) => Vec::new(),
-            Self::Arithmetic { left, right, .. } | Self::Compare { left, right, .. } | Self::Distinct { left, right, .. } => {
+            Self::Arithmetic { left, right, .. }
+            | Self::Compare { left, right, .. }
+            | Self::Distinct { left, right, .. } => {
                 vec![left, right]
             }
-            Self::Cast { value, .. } | Self::Rescale { value, .. } | Self::Not(value) | Self::IsNull(value) => vec![value],
+            Self::Cast { value, .. } | Self::Rescale { value, .. } | Self::Not(value) | Self::IsNull(value) => {
+                vec![value]
+            }
             Self::Is { of, .. } => vec![of],
             Self::Function { arguments, .. } => arguments.iter().collect(),
             Self::And(terms) | Self::Or(terms) | Self::Coalesce(terms) => terms.iter().collect(),
@@ -195,10 +236,14 @@ impl Expr {
     fn children_mut(&mut self) -> Vec<&mut Expr> {
         match self {
             Self::Column(_) | Self::Literal(_) | Self::Parameter(_) | Self::Aggregate(_) => Vec::new(),
-            Self::Arithmetic { left, right, .. } | Self::Compare { left, right, .. } | Self::Distinct { left, right, .. } => {
+            Self::Arithmetic { left, right, .. }
+            | Self::Compare { left, right, .. }
+            | Self::Distinct { left, right, .. } => {
                 vec![left, right]
             }
-            Self::Cast { value, .. } | Self::Rescale { value, .. } | Self::Not(value) | Self::IsNull(value) => vec![value],
+            Self::Cast { value, .. } | Self::Rescale { value, .. } | Self::Not(value) | Self::IsNull(value) => {
+                vec![value]
+            }
             Self::Is { of, .. } => vec![of],
             Self::Function { arguments, .. } => arguments.iter_mut().collect(),
             Self::And(terms) | Self::Or(terms) | Self::Coalesce(terms) => terms.iter_mut().collect(),

@@ -233,18 +233,18 @@ fn float_to_numeric(value: f64, digits: usize) -> Result<Numeric> {
 }
 
 /// Reads digits as the C library does; beyond the type's range is 22003 for a result of zero or infinity.
-fn parse_float<F: std::str::FromStr + Default + PartialEq>(
+fn parse_float<F: std::str::FromStr + Default + PartialEq + Copy>(
     text: &str,
     is_infinite: impl Fn(F) -> bool,
     ty: PgType,
-) -> Result<F>
-where
-    F: Copy,
-{
+) -> Result<F> {
     let out_of_range = || SqlError::new("22003", format!("\"{text}\" is out of range for type {}", ty.name()));
-    let value: F = text.parse().map_err(|_| SqlError::new("22P02", format!("invalid input syntax for type {}: \"{text}\"", ty.name())))?;
+    let value: F = text
+        .parse()
+        .map_err(|_| SqlError::new("22P02", format!("invalid input syntax for type {}: \"{text}\"", ty.name())))?;
     let named = text.bytes().any(|byte| byte.is_ascii_alphabetic() && !byte.eq_ignore_ascii_case(&b'e'));
-    let zero_digits = !text.bytes().take_while(|byte| !byte.eq_ignore_ascii_case(&b'e')).any(|byte| (b'1'..=b'9').contains(&byte));
+    let zero_digits =
+        !text.bytes().take_while(|byte| !byte.eq_ignore_ascii_case(&b'e')).any(|byte| (b'1'..=b'9').contains(&byte));
     if !named && (is_infinite(value) || (value == F::default() && !zero_digits)) {
         return Err(out_of_range());
     }
@@ -263,14 +263,14 @@ pub fn function(name: &str, ty: PgType, arguments: &[Datum<'_>]) -> Result<Datum
         ("-", [Datum::Float8(value)]) => Datum::Float8(-value),
         ("abs", [Datum::Int(value)]) if *value < 0 => Datum::Int(fit(ty, negate(*value, ty)?)?),
         ("abs", [Datum::Int(value)]) => Datum::Int(*value),
-        ("abs", [Datum::Numeric(value)]) => Datum::Numeric(if value.is_negative() { value.neg() } else { value.clone() }),
+        ("abs", [Datum::Numeric(value)]) => {
+            Datum::Numeric(if value.is_negative() { value.neg() } else { value.clone() })
+        }
         ("abs", [Datum::Float4(value)]) => Datum::Float4(value.abs()),
         ("abs", [Datum::Float8(value)]) => Datum::Float8(value.abs()),
         ("round", [Datum::Numeric(value)]) => Datum::Numeric(value.round(0)?),
         ("round", [Datum::Numeric(value), Datum::Int(scale)]) => {
-            // PostgreSQL clamps to +-2000 (NUMERIC_MAX_RESULT_SCALE) in round().
-            let scale = (*scale).clamp(-2000, 2000);
-            Datum::Numeric(value.round(i32::try_from(scale).map_err(|_| overflow())?)?)
+            Datum::Numeric(value.round(i32::try_from(*scale).map_err(|_| overflow())?)?)
         }
         _ => return Err(unexpected(name, ty)),
     })

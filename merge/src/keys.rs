@@ -43,7 +43,9 @@ pub fn keys(ty: PgType, array: &ArrayRef) -> Result<ArrayRef, SqlError> {
             let values = array.as_binary_opt::<i32>().ok_or_else(mismatch)?;
             let mut keys = BinaryBuilder::with_capacity(values.len(), values.values().len());
             for value in values {
-                keys.append_option(value.map(|value| Numeric::from_binary(value).map(|value| value.sort_key())).transpose()?);
+                keys.append_option(
+                    value.map(|value| Numeric::from_binary(value).map(|value| value.sort_key())).transpose()?,
+                );
             }
             Arc::new(keys.finish())
         }
@@ -88,7 +90,17 @@ mod tests {
 
     #[test]
     fn floats_order_as_in_postgresql() {
-        let ascending = [f64::NEG_INFINITY, f64::MIN, -1.5, -f64::MIN_POSITIVE, 0.0, f64::MIN_POSITIVE, 2.0, f64::INFINITY, f64::NAN];
+        let ascending = [
+            f64::NEG_INFINITY,
+            f64::MIN,
+            -1.5,
+            -f64::MIN_POSITIVE,
+            0.0,
+            f64::MIN_POSITIVE,
+            2.0,
+            f64::INFINITY,
+            f64::NAN,
+        ];
         let array: ArrayRef = Arc::new(Float64Array::from(ascending.to_vec()));
         let keys = keys(PgType::Float8, &array).unwrap();
         assert!(keys.as_primitive::<Int64Type>().values().is_sorted_by(|left, right| left < right));

@@ -5,27 +5,40 @@ use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::{
-    FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
+    FairSpillPool, GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 
-/// One query's share: its operators divide it fairly and spill when they reach their part; all queries together stay
-/// within the engine's limit.
+/// One query's share of the engine's memory: half for operators that spill, which divide it fairly; half kept from them for
+/// what cannot spill (a merge of sorted runs needs about as much as the runs it holds). All queries together stay within
+/// the engine's limit.
 #[derive(Debug)]
 pub struct QueryPool {
-    own: FairSpillPool,
-    own_bytes: usize,
+    spilling: FairSpillPool,
+    resident: GreedyMemoryPool,
+    bytes: usize,
     shared: Arc<dyn MemoryPool>,
 }
 
 impl QueryPool {
-    pub fn new(own_bytes: usize, shared: Arc<dyn MemoryPool>) -> Self {
-        Self { own: FairSpillPool::new(own_bytes), own_bytes, shared }
+    /// A share of `bytes` of `shared`.
+    pub fn new(bytes: usize, shared: Arc<dyn MemoryPool>) -> Self {
+        let resident = bytes / 2;
+        Self {
+            spilling: FairSpillPool::new(bytes - resident),
+            resident: GreedyMemoryPool::new(resident),
+            bytes,
+            shared,
+        }
+    }
+
+    fn own(&self, consumer: &MemoryConsumer) -> &dyn MemoryPool {
+        if consumer.can_spill() { &self.spilling } else { &self.resident }
     }
 }
 
 impl fmt::Display for QueryPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "merge of at most {} bytes within {}", self.own_bytes, self.shared)
+        write!(f, "merge of at most {} bytes within {}", self.bytes, self.shared)
     }
 }
 
@@ -35,35 +48,36 @@ impl MemoryPool for QueryPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        self.own.register(consumer);
+        self.own(consumer).register(consumer);
         self.shared.register(consumer);
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        self.own.unregister(consumer);
+        self.own(consumer).unregister(consumer);
         self.shared.unregister(consumer);
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.own.grow(reservation, additional);
+        self.own(reservation.consumer()).grow(reservation, additional);
         self.shared.grow(reservation, additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.own.shrink(reservation, shrink);
+        self.own(reservation.consumer()).shrink(reservation, shrink);
         self.shared.shrink(reservation, shrink);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        self.own.try_grow(reservation, additional)?;
-        self.shared.try_grow(reservation, additional).inspect_err(|_| self.own.shrink(reservation, additional))
+        let own = self.own(reservation.consumer());
+        own.try_grow(reservation, additional)?;
+        self.shared.try_grow(reservation, additional).inspect_err(|_| own.shrink(reservation, additional))
     }
 
     fn reserved(&self) -> usize {
-        self.own.reserved()
+        self.spilling.reserved() + self.resident.reserved()
     }
 
     fn memory_limit(&self) -> MemoryLimit {
-        MemoryLimit::Finite(self.own_bytes)
+        MemoryLimit::Finite(self.bytes)
     }
 }

@@ -3,7 +3,7 @@
 //! Built by hand, not planned: filter and project where the rows arrive (one partition per group), then
 //!
 //! - grouping and DISTINCT: one hash aggregation over the partitions' union, which spills;
-//! - ORDER BY: a sort (top-k under LIMIT) per partition, which spills, and a merge of the sorted partitions;
+//! - ORDER BY: one sort over the partitions' union, which spills; under a small LIMIT a top-k per partition, and their merge;
 //! - LIMIT and OFFSET last, so that the inputs are dropped as soon as there are enough rows.
 
 use std::sync::Arc;
@@ -34,6 +34,9 @@ use crate::types::PgType;
 
 type Plan = Arc<dyn ExecutionPlan>;
 type Physical = Arc<dyn PhysicalExpr>;
+
+/// Rows that a top-k keeps in memory at most.
+const TOP_ROWS_MAX: usize = 20_000;
 
 /// Builds the operators of one execution.
 pub struct Builder {
@@ -80,8 +83,10 @@ impl Node {
     /// One row per combination of the first `keys` columns, followed by a fold of each further column.
     fn group(self, keys: usize, folds: Vec<Fold>) -> Result<Self> {
         let shown: Vec<PgType> = self.types[..keys].to_vec();
-        let (derived, results): (Vec<usize>, Vec<PgType>) =
-            ((0..keys).filter(|key| keys::is_derived(shown[*key])).collect(), folds.iter().map(|fold| fold.result).collect());
+        let (derived, results): (Vec<usize>, Vec<PgType>) = (
+            (0..keys).filter(|key| keys::is_derived(shown[*key])).collect(),
+            folds.iter().map(|fold| fold.result).collect(),
+        );
         // Keys, then the values of derived keys, then the folds' arguments.
         let mut columns: Vec<(Physical, PgType)> = Vec::new();
         for (key, ty) in shown.iter().enumerate() {
@@ -106,7 +111,14 @@ impl Node {
         let group_by = (0..keys).map(|key| (input.column(key), format!("k{key}"))).collect();
         let filters = vec![None; aggregates.len()];
         let mode = AggregateMode::Single;
-        let plan = AggregateExec::try_new(mode, PhysicalGroupBy::new_single(group_by), aggregates, filters, input.plan, schema)?;
+        let plan = AggregateExec::try_new(
+            mode,
+            PhysicalGroupBy::new_single(group_by),
+            aggregates,
+            filters,
+            input.plan,
+            schema,
+        )?;
         let types: Arc<[PgType]> =
             shown.iter().chain(derived.iter().map(|key| &shown[*key])).chain(&results).copied().collect();
         let grouped = Self { plan: Arc::new(plan), types };
@@ -129,17 +141,20 @@ impl Node {
             PhysicalSortExpr::new(self.column(visible + index), options)
         });
         let Some(ordering) = LexOrdering::new(sorts) else { return Ok(self.coalesce().limit(skip, fetch)) };
-        // Top-k of none is no operator; the limit after it sees to zero.
-        let top = fetch.map(|fetch| fetch.saturating_add(skip).max(1));
-        let partitions = self.partitions();
-        let sorted: Plan =
-            Arc::new(SortExec::new(ordering.clone(), self.plan).with_fetch(top).with_preserve_partitioning(partitions > 1));
+        // Top-k of none is no operator; the limit after it sees to zero. A long one is a sort, which can spill.
+        let wanted = fetch.map(|fetch| fetch.saturating_add(skip).max(1));
+        let top = wanted.filter(|rows| *rows <= TOP_ROWS_MAX);
+        // One sort, not one per partition and a merge of them: while they merge their spilled runs they take what memory there is.
+        let unsorted = if top.is_some() { self } else { self.coalesce() };
+        let partitions = unsorted.partitions();
+        let sort = SortExec::new(ordering.clone(), unsorted.plan).with_fetch(top);
+        let sorted: Plan = Arc::new(sort.with_preserve_partitioning(partitions > 1));
         let plan = if partitions > 1 {
             Arc::new(SortPreservingMergeExec::new(ordering, sorted).with_fetch(top))
         } else {
             sorted
         };
-        let merged = Self { plan, types: self.types }.limit(skip, fetch);
+        let merged = Self { plan, types: unsorted.types }.limit(skip, fetch);
         let columns = (0..visible).map(|column| (merged.column(column), merged.types[column])).collect();
         merged.project(columns)
     }
@@ -186,9 +201,11 @@ impl Builder {
     /// 2201W and 2201X for a negative LIMIT or OFFSET; DataFusion's own, which are bugs here.
     pub fn query(&mut self, query: &Query) -> Result<Node> {
         let mut node = match &query.source {
-            Source::Input(index) => self.inputs.get_mut(*index).and_then(Option::take).ok_or_else(|| {
-                crate::error::SqlError::new("XX000", "an input of the merge is read twice")
-            })?,
+            Source::Input(index) => self
+                .inputs
+                .get_mut(*index)
+                .and_then(Option::take)
+                .ok_or_else(|| crate::error::SqlError::new("XX000", "an input of the merge is read twice"))?,
             Source::Query(inner) => self.query(inner)?,
             Source::Union(arms) => {
                 let nodes = arms.iter().map(|arm| self.query(arm)).collect::<Result<Vec<_>>>()?;

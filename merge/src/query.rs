@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{self, Distinct, SelectItem, SetExpr, SetOp
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::compile::{AggregateCall, Compiler, Result, Scope, fold, settle};
+use crate::compile::{AggregateCall, Compiler, Result, Scope, fold, numeric_constant, settle};
 use crate::error::{Unsupported, refuse};
 use crate::expr::{Collation, Expr, Typed};
 use crate::types::PgType;
@@ -323,14 +323,19 @@ impl Preparer<'_> {
     }
 
     /// GROUP BY: positions, names (of the source first, then of outputs) and expressions.
-    fn group_keys(&self, group_by: &ast::GroupByExpr, scope: &Scope, outputs: &[(String, Typed)]) -> Result<Vec<Typed>> {
+    fn group_keys(
+        &self,
+        group_by: &ast::GroupByExpr,
+        scope: &Scope,
+        outputs: &[(String, Typed)],
+    ) -> Result<Vec<Typed>> {
         let ast::GroupByExpr::Expressions(items, modifiers) = group_by else { refuse!("GROUP BY ALL") };
         if !modifiers.is_empty() {
             refuse!("modifiers of GROUP BY");
         }
         let mut compiler = Compiler { scope, parameters: self.parameters, aggregates: None };
         let mut keys: Vec<Typed> = Vec::with_capacity(items.len());
-        for item in items {
+        for item in items.iter().map(bare) {
             let key = match position(item, outputs)? {
                 Some(output) => outputs[output].1.clone(),
                 None => match item {
@@ -378,7 +383,8 @@ fn input_columns(input: &InputSchema) -> Result<Vec<(String, Typed)>> {
         };
         let opaque = is_raw || facts.passed_on || matches!(ty, PgType::Other(_));
         let typmod = rows::field_typmod(field);
-        columns.push((field.name().clone(), Typed { expr: Expr::Column(index), ty, typmod, format, opaque, collation }));
+        columns
+            .push((field.name().clone(), Typed { expr: Expr::Column(index), ty, typmod, format, opaque, collation }));
     }
     Ok(columns)
 }
@@ -441,18 +447,27 @@ fn column_name(expr: &ast::Expr) -> String {
     }
 }
 
+/// Without parentheses, which mean nothing in ORDER BY and GROUP BY.
+fn bare(ast: &ast::Expr) -> &ast::Expr {
+    match ast {
+        ast::Expr::Nested(inner) => bare(inner),
+        other => other,
+    }
+}
+
 /// The output that an integer literal names by its position.
 fn position(ast: &ast::Expr, outputs: &[(String, Typed)]) -> Result<Option<usize>> {
-    let ast::Expr::Value(ast::ValueWithSpan { value, .. }) = ast else { return Ok(None) };
-    match value {
-        ast::Value::Number(digits, false) => {
-            match digits.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) {
-                Some(output) if output < outputs.len() => Ok(Some(output)),
-                _ => refuse!("position {digits} is not in the select list"),
-            }
-        }
-        other => refuse!("the constant {other} in ORDER BY or GROUP BY"),
+    if let Some(digits) = numeric_constant(ast) {
+        return match digits.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) {
+            Some(output) if output < outputs.len() => Ok(Some(output)),
+            _ => refuse!("position {digits} is not in the select list"),
+        };
     }
+    if matches!(ast, ast::Expr::Value(ast::ValueWithSpan { value, .. }) if !matches!(value, ast::Value::Placeholder(_)))
+    {
+        refuse!("the constant {ast} in ORDER BY or GROUP BY");
+    }
+    Ok(None)
 }
 
 /// The output of this name.
@@ -475,7 +490,7 @@ fn order_keys(
         if key.with_fill.is_some() {
             refuse!("{key}");
         }
-        let named = match (position(&key.expr, outputs)?, &key.expr) {
+        let named = match (position(bare(&key.expr), outputs)?, bare(&key.expr)) {
             (None, ast::Expr::Identifier(ident)) => output_named(&fold(ident), outputs)?,
             (position, _) => position,
         };

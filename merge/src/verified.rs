@@ -58,8 +58,24 @@ pub const COMPARISONS: &[&str] = &["=", "<>", "<", "<=", ">", ">="];
 /// Types with an order: ORDER BY, comparisons, GROUP BY, DISTINCT. Text needs a collation that compares bytes (or
 /// `COLLATE "C"`); bpchar ignores trailing blanks; NaN is greatest; -0 equals 0; 1.0 equals 1.00.
 pub const ORDERED: &[PgType] = &[
-    Bool, Int2, Int4, Int8, Oid, Float4, Float8, Numeric, Text, Varchar, Bpchar, Name, Bytea, Date, Time, Timestamp,
-    Timestamptz, Uuid,
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Oid,
+    Float4,
+    Float8,
+    Numeric,
+    Text,
+    Varchar,
+    Bpchar,
+    Name,
+    Bytea,
+    Date,
+    Time,
+    Timestamp,
+    Timestamptz,
+    Uuid,
 ];
 
 /// A conversion, explicit or implicit.
