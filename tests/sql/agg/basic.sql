@@ -4,9 +4,12 @@ CREATE TABLE ag (id int8 PRIMARY KEY, k int, i2 int2, i4 int4, i8 int8, f4 float
 SELECT count(*), count(i4), sum(i4), min(i4), max(i4), avg(i4) FROM ag;
 SELECT k, count(*) FROM ag GROUP BY k;
 SELECT count(*) FROM ag HAVING count(*) > 0;
-INSERT INTO ag SELECT i, i % 7, (i % 100)::int2, i * 1000, i * 10000000000, i / 4.0, i / 8.0, i / 16.0, i / 4.0, 'text ' || (i % 50), date '2020-01-01' + (i % 365)::int, timestamptz '2020-01-01 00:00+00' + i * interval '1 hour', i * interval '1 minute', i % 2 = 0 FROM generate_series(1, 500) i;
-INSERT INTO ag (id, k) SELECT i, NULL FROM generate_series(501, 510) i;
-INSERT INTO ag (id, k) SELECT i, 100 FROM generate_series(511, 520) i;
+-- copy-data-from: COPY (SELECT i, i % 7, (i % 100)::int2, i * 1000, i * 10000000000, i / 4.0, i / 8.0, i / 16.0, i / 4.0, 'text ' || (i % 50), date '2020-01-01' + (i % 365)::int, timestamptz '2020-01-01 00:00+00' + i * interval '1 hour', i * interval '1 minute', i % 2 = 0 FROM generate_series(1, 500) i) TO STDOUT
+COPY ag FROM STDIN;
+-- copy-data-from: COPY (SELECT i, NULL FROM generate_series(501, 510) i) TO STDOUT
+COPY ag (id, k) FROM STDIN;
+-- copy-data-from: COPY (SELECT i, 100 FROM generate_series(511, 520) i) TO STDOUT
+COPY ag (id, k) FROM STDIN;
 SELECT count(*) FROM ag;
 SELECT count(*), count(k), count(i4), count(t), count(NULL), count(1) FROM ag;
 SELECT sum(i2), sum(i4), sum(i8), sum(f4), sum(f8), sum(n), sum(n2), sum(iv) FROM ag;

@@ -1,7 +1,7 @@
 -- Sums and averages at the edges of their types.
 CREATE TABLE ax (id int8 PRIMARY KEY, i8 int8, i4 int4, n numeric, f8 float8, f4 float4, s text, iv interval, ts timestamp);
--- distribute: SELECT create_distributed_table('ax', 'id')
 INSERT INTO ax (id, i8, i4) SELECT i, 9223372036854775807, 2147483647 FROM generate_series(1, 40) i;
+-- distribute: SELECT create_distributed_table('ax', 'id')
 SELECT sum(i8), avg(i8), min(i8), max(i8), sum(i4), avg(i4) FROM ax;
 SELECT sum(i4 + 1) FROM ax;
 SELECT sum(i8 + id) FROM ax;
@@ -37,8 +37,8 @@ SELECT ts FROM ax ORDER BY ts DESC LIMIT 3;
 SELECT sum(n), avg(n) FROM ax WHERE id = 1;
 DROP TABLE ax;
 CREATE TABLE ax2 (id int4 PRIMARY KEY, n numeric(30,10));
--- distribute: SELECT create_distributed_table('ax2', 'id')
 INSERT INTO ax2 SELECT i, 12345678901234567890.0123456789 + i FROM generate_series(1, 33) i;
+-- distribute: SELECT create_distributed_table('ax2', 'id')
 SELECT sum(n), avg(n), min(n), max(n), count(n) FROM ax2;
 SELECT avg(n) - min(n), sum(n) / 3, avg(n)::numeric(30,4) FROM ax2;
 SELECT n % 2 = 0, count(*) FROM ax2 GROUP BY 1;

@@ -1,8 +1,8 @@
 -- GROUP BY, HAVING, ORDER BY, LIMIT, DISTINCT over all shards.
 CREATE TABLE gr (id int8 PRIMARY KEY, a int, b text, c numeric(8,2), d date, e bool);
--- distribute: SELECT create_distributed_table('gr', 'id')
 INSERT INTO gr SELECT i, i % 5, 'b' || (i % 3), i / 4.0, date '2021-01-01' + (i % 10)::int, CASE WHEN i % 4 = 0 THEN NULL ELSE i % 2 = 0 END FROM generate_series(1, 300) i;
 INSERT INTO gr VALUES (1001, NULL, NULL, NULL, NULL, NULL), (1002, NULL, 'b1', 5, NULL, true), (1003, 3, NULL, -5, '1900-01-01', false);
+-- distribute: SELECT create_distributed_table('gr', 'id')
 SELECT a, count(*) FROM gr GROUP BY a;
 SELECT a, count(*) FROM gr GROUP BY a ORDER BY a;
 SELECT a, count(*) FROM gr GROUP BY a ORDER BY a DESC;

@@ -11,10 +11,10 @@ CREATE INDEX orders_customer ON ca.orders (customer) WHERE customer > 0;
 CREATE VIEW ca.v AS SELECT id, note FROM ca.orders;
 CREATE FUNCTION ca.f(x int) RETURNS int LANGUAGE sql AS 'SELECT x';
 COMMENT ON TABLE ca.orders IS 'orders of customers';
+INSERT INTO ca.orders SELECT i, i, 'n', 'a', i FROM generate_series(1, 30) i;
 -- distribute: SELECT create_reference_table('ca.ref')
 -- distribute: SELECT create_distributed_table('ca.orders', 'id')
 -- distribute: SELECT create_distributed_table('ca.lines', 'order_id')
-INSERT INTO ca.orders SELECT i, i, 'n', 'a', i FROM generate_series(1, 30) i;
 -- \d
 SELECT n.nspname as "Schema", c.relname as "Name",
   CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'i' THEN 'index' WHEN 'S' THEN 'sequence' WHEN 'p' THEN 'partitioned table' END as "Type",

@@ -1,7 +1,7 @@
 -- Indexes, views, types, domains, functions, procedures, sequences, triggers, extensions.
 CREATE TABLE ob (id int8 PRIMARY KEY, v text, n int, j jsonb);
--- distribute: SELECT create_distributed_table('ob', 'id')
 INSERT INTO ob SELECT i, 'v' || i % 10, i, jsonb_build_object('k', i) FROM generate_series(1, 100) i;
+-- distribute: SELECT create_distributed_table('ob', 'id')
 CREATE INDEX ob_v ON ob (v);
 CREATE INDEX ob_v ON ob (v);
 CREATE INDEX IF NOT EXISTS ob_v ON ob (v);

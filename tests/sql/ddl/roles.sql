@@ -4,9 +4,9 @@ SET search_path = ros, public;
 CREATE TABLE ro (id int8 PRIMARY KEY, v text, owner_name text);
 CREATE TABLE ro_ref (id int PRIMARY KEY);
 CREATE TABLE ro_un (id int PRIMARY KEY);
+INSERT INTO ro SELECT i, 'v' || i, CASE WHEN i % 2 = 0 THEN 'ro_user' ELSE 'other' END FROM generate_series(1, 40) i;
 -- distribute: SELECT create_distributed_table('ros.ro', 'id')
 -- distribute: SELECT create_reference_table('ros.ro_ref')
-INSERT INTO ro SELECT i, 'v' || i, CASE WHEN i % 2 = 0 THEN 'ro_user' ELSE 'other' END FROM generate_series(1, 40) i;
 CREATE ROLE ro_user LOGIN;
 CREATE ROLE ro_user;
 CREATE ROLE ro_group NOLOGIN;

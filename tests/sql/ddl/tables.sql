@@ -2,13 +2,13 @@
 CREATE TABLE dt (id int8 PRIMARY KEY, v text);
 CREATE TABLE dtr (id int PRIMARY KEY, v text);
 CREATE TABLE dtu (id int PRIMARY KEY, v text);
+INSERT INTO dt SELECT i, 'v' || i FROM generate_series(1, 50) i;
+INSERT INTO dtr SELECT i, 'v' || i FROM generate_series(1, 5) i;
+INSERT INTO dtu SELECT i, 'v' || i FROM generate_series(1, 5) i;
 -- distribute: SELECT create_distributed_table('dt', 'id')
 -- distribute: SELECT create_reference_table('dtr')
 CREATE TABLE dt (id int);
 CREATE TABLE IF NOT EXISTS dt (id int);
-INSERT INTO dt SELECT i, 'v' || i FROM generate_series(1, 50) i;
-INSERT INTO dtr SELECT i, 'v' || i FROM generate_series(1, 5) i;
-INSERT INTO dtu SELECT i, 'v' || i FROM generate_series(1, 5) i;
 ALTER TABLE dt ADD COLUMN a int;
 ALTER TABLE dtr ADD COLUMN a int;
 ALTER TABLE dtu ADD COLUMN a int;

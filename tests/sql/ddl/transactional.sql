@@ -8,8 +8,8 @@ ROLLBACK;
 SELECT * FROM dx;
 BEGIN;
 CREATE TABLE dx (id int8 PRIMARY KEY, v text);
--- distribute: SELECT create_distributed_table('dx', 'id')
 INSERT INTO dx SELECT i, 'v' FROM generate_series(1, 20) i;
+-- distribute: SELECT create_distributed_table('dx', 'id')
 COMMIT;
 SELECT count(*) FROM dx;
 BEGIN;

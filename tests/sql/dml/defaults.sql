@@ -4,6 +4,7 @@ CREATE TABLE ds (id bigserial PRIMARY KEY, v text);
 INSERT INTO ds (v) VALUES ('a') RETURNING id;
 INSERT INTO ds (v) VALUES ('b'), ('c'), ('d') RETURNING id, v;
 INSERT INTO ds VALUES (DEFAULT, 'e') RETURNING id;
+-- cluster-refuses 0A000
 INSERT INTO ds (v) SELECT 'sel ' || i FROM generate_series(1, 5) i;
 SELECT * FROM ds ORDER BY id;
 SELECT currval('ds_id_seq'), lastval();
@@ -49,8 +50,8 @@ INSERT INTO dd (id) VALUES (8) RETURNING a, d;
 DROP TABLE dd;
 -- Volatile defaults: one value per row, the same instant for now().
 CREATE TABLE dv (id int8 PRIMARY KEY, u uuid DEFAULT gen_random_uuid(), t timestamptz DEFAULT now(), r float8 DEFAULT random());
--- distribute: SELECT create_distributed_table('dv', 'id')
 INSERT INTO dv (id) SELECT i FROM generate_series(1, 40) i;
+-- distribute: SELECT create_distributed_table('dv', 'id')
 INSERT INTO dv (id) VALUES (41), (42), (43), (44);
 SELECT count(DISTINCT u), count(u), count(t) FROM dv;
 SELECT count(DISTINCT t) FROM dv WHERE id > 40;

@@ -4,9 +4,13 @@ CREATE TABLE dm (id int8 PRIMARY KEY, g int, v text, n numeric(10,2));
 INSERT INTO dm VALUES (1, 1, 'a', 1.5), (2, 1, 'b', 2.5), (3, 2, 'c', 3.5), (4, 2, 'd', NULL), (5, 3, NULL, 5.5);
 INSERT INTO dm VALUES (6, 3, 'f', 6), (7, 4, 'g', 7) RETURNING id, v;
 INSERT INTO dm (id, v) VALUES (8, 'h'), (9, DEFAULT);
-INSERT INTO dm SELECT i, i % 10, 'row ' || i, i / 4.0 FROM generate_series(10, 300) i;
+-- copy-data-from: COPY (SELECT i, i % 10, 'row ' || i, i / 4.0 FROM generate_series(10, 300) i) TO STDOUT
+COPY dm FROM STDIN;
+-- cluster-refuses 0A000
 INSERT INTO dm SELECT i, i % 10, 'row ' || i, i / 4.0 FROM generate_series(301, 310) i RETURNING id, n;
+-- cluster-refuses 0A000
 INSERT INTO dm (id, g) SELECT * FROM (VALUES (311, 1), (312, 2)) x (a, b);
+-- cluster-refuses 0A000
 INSERT INTO dm TABLE dm LIMIT 0;
 SELECT count(*), sum(id), sum(g), sum(n), count(v) FROM dm;
 INSERT INTO dm VALUES (400, 1, 'x'), (1, 1, 'dup'), (401, 1, 'y');
@@ -40,10 +44,12 @@ UPDATE dm SET n = NULL;
 SELECT count(n) FROM dm;
 DELETE FROM dm;
 SELECT count(*) FROM dm;
-INSERT INTO dm SELECT i FROM generate_series(1, 100) i;
+-- copy-data-from: COPY (SELECT i FROM generate_series(1, 100) i) TO STDOUT
+COPY dm (id) FROM STDIN;
 TRUNCATE dm;
 SELECT count(*) FROM dm;
-INSERT INTO dm SELECT i FROM generate_series(1, 100) i;
+-- copy-data-from: COPY (SELECT i FROM generate_series(1, 100) i) TO STDOUT
+COPY dm (id) FROM STDIN;
 BEGIN;
 DELETE FROM dm WHERE id % 2 = 0;
 SELECT count(*) FROM dm;

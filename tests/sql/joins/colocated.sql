@@ -3,14 +3,14 @@ CREATE TABLE jo (id int8 PRIMARY KEY, customer int, total numeric(10,2), status 
 CREATE TABLE jl (order_id int8, line int, product int, qty int, price numeric(10,2), PRIMARY KEY (order_id, line));
 CREATE TABLE jp (id int PRIMARY KEY, name text, kind text);
 CREATE TABLE jk (kind text PRIMARY KEY, label text);
--- distribute: SELECT create_distributed_table('jo', 'id')
--- distribute: SELECT create_distributed_table('jl', 'order_id')
--- distribute: SELECT create_reference_table('jp')
--- distribute: SELECT create_reference_table('jk')
 INSERT INTO jp SELECT i, 'product ' || i, CASE WHEN i % 2 = 0 THEN 'even' ELSE 'odd' END FROM generate_series(1, 10) i;
 INSERT INTO jk VALUES ('even', 'Even ones'), ('none', 'No ones');
 INSERT INTO jo SELECT i, i % 20, i * 10.5, CASE i % 3 WHEN 0 THEN 'open' WHEN 1 THEN 'shipped' END FROM generate_series(1, 100) i;
 INSERT INTO jl SELECT o, l, (o + l) % 12 + 1, l * 2, 1.25 * l FROM generate_series(1, 90) o, generate_series(1, 3) l;
+-- distribute: SELECT create_distributed_table('jo', 'id')
+-- distribute: SELECT create_distributed_table('jl', 'order_id')
+-- distribute: SELECT create_reference_table('jp')
+-- distribute: SELECT create_reference_table('jk')
 SELECT o.id, l.line, l.qty FROM jo o JOIN jl l ON l.order_id = o.id WHERE o.id = 7 ORDER BY l.line;
 SELECT o.id, l.line, p.name, k.label FROM jo o JOIN jl l ON l.order_id = o.id JOIN jp p ON p.id = l.product LEFT JOIN jk k USING (kind) WHERE o.id = 7 ORDER BY l.line;
 SELECT o.id, l.line FROM jo o LEFT JOIN jl l ON l.order_id = o.id WHERE o.id = 95;

@@ -106,12 +106,12 @@ CREATE SCHEMA "Pk Other";
 CREATE TABLE pks.t (id int8 PRIMARY KEY, v text);
 CREATE TABLE "Pk Other".t (id int8 PRIMARY KEY, v text);
 CREATE TABLE pkt (id int8 PRIMARY KEY, v text);
--- distribute: SELECT create_distributed_table('pks.t', 'id')
--- distribute: SELECT create_distributed_table('"Pk Other".t', 'id')
--- distribute: SELECT create_distributed_table('pkt', 'id')
 INSERT INTO pks.t SELECT i, 'pks ' || i FROM generate_series(1, 9) i;
 INSERT INTO "Pk Other".t SELECT i, 'other ' || i FROM generate_series(1, 9) i;
 INSERT INTO pkt SELECT i, 'public ' || i FROM generate_series(1, 9) i;
+-- distribute: SELECT create_distributed_table('pks.t', 'id')
+-- distribute: SELECT create_distributed_table('"Pk Other".t', 'id')
+-- distribute: SELECT create_distributed_table('pkt', 'id')
 SELECT * FROM pks.t WHERE id = 3;
 SELECT t.* FROM pks.t WHERE t.id = 3;
 SELECT pks.t.v FROM pks.t WHERE pks.t.id = 3;

@@ -1,7 +1,7 @@
 -- Reading by key, in all the ways a key can be written.
 CREATE TABLE pl (id int8 PRIMARY KEY, v text, n int);
--- distribute: SELECT create_distributed_table('pl', 'id')
 INSERT INTO pl SELECT i, 'row ' || i, CASE WHEN i % 3 = 0 THEN NULL ELSE i::int * 10 END FROM generate_series(-20, 200) i;
+-- distribute: SELECT create_distributed_table('pl', 'id')
 SELECT * FROM pl WHERE id = 1;
 SELECT * FROM pl WHERE 1 = id;
 SELECT * FROM pl WHERE id = '1';

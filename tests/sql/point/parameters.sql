@@ -5,12 +5,6 @@ CREATE TABLE pp2 (id int2 PRIMARY KEY, v text);
 CREATE TABLE ppt (id text PRIMARY KEY, v text);
 CREATE TABLE ppv (id varchar(20) PRIMARY KEY, v text);
 CREATE TABLE ppu (id uuid PRIMARY KEY, v text);
--- distribute: SELECT create_distributed_table('pp8', 'id')
--- distribute: SELECT create_distributed_table('pp4', 'id')
--- distribute: SELECT create_distributed_table('pp2', 'id')
--- distribute: SELECT create_distributed_table('ppt', 'id')
--- distribute: SELECT create_distributed_table('ppv', 'id')
--- distribute: SELECT create_distributed_table('ppu', 'id')
 INSERT INTO pp8 SELECT i, 'v' || i FROM generate_series(-50, 50) i;
 INSERT INTO pp4 SELECT i, 'v' || i FROM generate_series(-50, 50) i;
 INSERT INTO pp2 SELECT i, 'v' || i FROM generate_series(-50, 50) i;
@@ -18,6 +12,12 @@ INSERT INTO ppt SELECT 'k' || i, 'v' || i FROM generate_series(1, 50) i;
 INSERT INTO ppt VALUES ('', 'empty'), ('it''s', 'quote'), ('ünïcödé ☃', 'unicode'), (' k1', 'space'), ('K1', 'upper'), (E'a\tb', 'tab'), (E'a\\b', 'backslash'), (repeat('x', 3000), 'long');
 INSERT INTO ppv SELECT 'k' || i, 'v' || i FROM generate_series(1, 50) i;
 INSERT INTO ppu SELECT md5(i::text)::uuid, 'v' || i FROM generate_series(1, 50) i;
+-- distribute: SELECT create_distributed_table('pp8', 'id')
+-- distribute: SELECT create_distributed_table('pp4', 'id')
+-- distribute: SELECT create_distributed_table('pp2', 'id')
+-- distribute: SELECT create_distributed_table('ppt', 'id')
+-- distribute: SELECT create_distributed_table('ppv', 'id')
+-- distribute: SELECT create_distributed_table('ppu', 'id')
 -- params: 1
 -- params: -7
 -- params: 1::int2

@@ -1,7 +1,7 @@
 -- PREPARE, EXECUTE, DEALLOCATE; cursors.
 CREATE TABLE sp (id int8 PRIMARY KEY, v text);
--- distribute: SELECT create_distributed_table('sp', 'id')
 INSERT INTO sp SELECT i, 'v' || i FROM generate_series(1, 50) i;
+-- distribute: SELECT create_distributed_table('sp', 'id')
 PREPARE one (int8) AS SELECT * FROM sp WHERE id = $1;
 EXECUTE one (3);
 EXECUTE one (4);

@@ -1,7 +1,7 @@
 -- SET, SHOW, RESET, set_config.
 CREATE TABLE ss (id int8 PRIMARY KEY, v text, t timestamptz);
--- distribute: SELECT create_distributed_table('ss', 'id')
 INSERT INTO ss SELECT i, 'v' || i, '2020-01-01 00:00+00' FROM generate_series(1, 30) i;
+-- distribute: SELECT create_distributed_table('ss', 'id')
 SHOW server_version_num;
 SHOW server_version;
 SHOW search_path;

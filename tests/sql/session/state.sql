@@ -1,7 +1,7 @@
 -- Temporary tables, advisory locks, LISTEN and NOTIFY, lastval and others that belong to one session.
 CREATE TABLE st (id int8 PRIMARY KEY, v text);
--- distribute: SELECT create_distributed_table('st', 'id')
 INSERT INTO st SELECT i, 'v' || i FROM generate_series(1, 20) i;
+-- distribute: SELECT create_distributed_table('st', 'id')
 CREATE TEMP TABLE stt (a int, b text);
 INSERT INTO stt VALUES (1, 'x'), (2, 'y');
 SELECT v FROM st WHERE id = 3;

@@ -4,15 +4,15 @@ CREATE TABLE sc (id int8 PRIMARY KEY, other int8, w text);
 CREATE TABLE sd (code text PRIMARY KEY, w int);
 CREATE TABLE se (id int PRIMARY KEY, name text);
 CREATE TABLE sf (id int PRIMARY KEY, name text);
--- distribute: SELECT create_distributed_table('sb', 'id')
--- distribute: SELECT create_distributed_table('sc', 'id')
--- distribute: SELECT create_distributed_table('sd', 'code')
--- distribute: SELECT create_reference_table('se')
 INSERT INTO sb SELECT i, i % 6, 'v' || i % 9, i / 4.0 FROM generate_series(1, 120) i;
 INSERT INTO sc SELECT i, 121 - i, 'w' || i % 4 FROM generate_series(1, 120) i;
 INSERT INTO sd SELECT 'v' || i, i FROM generate_series(0, 8) i;
 INSERT INTO se SELECT i, 'se ' || i FROM generate_series(0, 5) i;
 INSERT INTO sf SELECT i, 'sf ' || i FROM generate_series(0, 5) i;
+-- distribute: SELECT create_distributed_table('sb', 'id')
+-- distribute: SELECT create_distributed_table('sc', 'id')
+-- distribute: SELECT create_distributed_table('sd', 'code')
+-- distribute: SELECT create_reference_table('se')
 -- exact-or-refused
 SELECT id, row_number() OVER (ORDER BY n DESC) FROM sb ORDER BY id LIMIT 5;
 -- exact-or-refused

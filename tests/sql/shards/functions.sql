@@ -1,9 +1,9 @@
 -- Functions, views and triggers over distributed tables.
 CREATE TABLE fn (id int8 PRIMARY KEY, g int, v text);
 CREATE TABLE fn_log (id int8, what text);
+INSERT INTO fn SELECT i, i % 4, 'v' || i FROM generate_series(1, 40) i;
 -- distribute: SELECT create_distributed_table('fn', 'id')
 -- distribute: SELECT create_distributed_table('fn_log', 'id')
-INSERT INTO fn SELECT i, i % 4, 'v' || i FROM generate_series(1, 40) i;
 CREATE FUNCTION fn_label(x int8) RETURNS text LANGUAGE sql STABLE AS 'SELECT ''label '' || x';
 SELECT fn_label(id) FROM fn WHERE id = 3;
 SELECT count(DISTINCT fn_label(id)) FROM fn;
