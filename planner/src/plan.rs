@@ -124,8 +124,8 @@ pub struct Relay {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum VirtualPiece {
     Text(String),
-    /// Replaced at each execution: a relation by a subquery in parentheses (its alias follows in the text), [`VirtualRelation::SizeFunction`]
-    /// by a schema's name and a dot.
+    /// Replaced at each execution: a relation by a subquery in parentheses (its alias follows in the text), [`VirtualRelation::Size`]
+    /// by the beginning of one, which ends behind its arguments.
     Relation(VirtualRelation),
 }
 
@@ -140,9 +140,47 @@ pub enum VirtualRelation {
     CitusShards,
     /// pg_database without Atoll's internal databases.
     PgDatabase,
-    /// `pg_catalog.pg_table_size`, `pg_total_relation_size`, `pg_relation_size`, `pg_indexes_size` and `pg_database_size`
-    /// summed over the cluster: stands for the schema in front of the function's name, which follows in the text.
-    SizeFunction,
+    /// What stands for a size function's name: the text up to its parenthesised argument, which ` AS asked) AS calls)` follows.
+    Size(SizeFunction),
+}
+
+/// Functions of pg_catalog that tell how many bytes something takes, here on the whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum SizeFunction {
+    /// `pg_table_size`: without indexes.
+    Table,
+    /// `pg_total_relation_size`: with indexes.
+    Total,
+    /// `pg_relation_size`: the main data only.
+    Main,
+    /// `pg_indexes_size`
+    Indexes,
+    /// `pg_database_size`
+    Database,
+}
+
+impl SizeFunction {
+    /// By its name, without schema.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "pg_table_size" => Self::Table,
+            "pg_total_relation_size" => Self::Total,
+            "pg_relation_size" => Self::Main,
+            "pg_indexes_size" => Self::Indexes,
+            "pg_database_size" => Self::Database,
+            _ => return None,
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Table => "pg_table_size",
+            Self::Total => "pg_total_relation_size",
+            Self::Main => "pg_relation_size",
+            Self::Indexes => "pg_indexes_size",
+            Self::Database => "pg_database_size",
+        }
+    }
 }
 
 /// What is known about the distribution key's values.

@@ -1,17 +1,17 @@
 //! SELECT over distributed tables.
 
 use crate::island::island;
-use crate::plan::{Gather, KeySource, Keys, Many, Plan};
-use crate::stage::stage;
+use crate::plan::{Gather, KeySource, Keys, Many, Merge, Plan, Refusal};
+use crate::stage::{stage, unstageable};
 use crate::statement::{Context, refuse};
-use crate::syntax::Query;
+use crate::syntax::{Body, Query};
 
 pub(crate) fn plan(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Plan {
     if context.fits_on_shard() && is_one_key(&context.keys()) {
         let many = Many::Refuse(refuse("a single key has a single shard"));
         return context.sharded(many).unwrap_or_else(|| refuse("the statement names no distributed table").into());
     }
-    let merge = island(context, query).map_or_else(|| stage(context, query), Ok);
+    let merge = merge(context, query);
     if context.fits_on_shard() {
         let many = merge.map_or_else(Many::Refuse, Many::Merge);
         if let Some(plan) = context.sharded(many) {
@@ -23,6 +23,25 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Plan {
         Ok(merge) => Plan::Gather(Gather { merge, access: context.access(), residue: context.residue() }),
         Err(refusal) => refusal.into(),
     }
+}
+
+/// One island, or a query over several fragments.
+fn merge(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<Merge, Refusal> {
+    if let Some(refusal) = unstageable(context) {
+        return Err(refusal);
+    }
+    let whole = context.analysis.queries.first().filter(|facts| std::ptr::eq(facts.query, query));
+    if let Some(merge) = whole.and_then(|facts| island(context, facts, "f")) {
+        return Ok(merge);
+    }
+    if let Body::Select(select) = &query.body
+        && let Some(item) = select.items.iter().find(|item| Some(item.expr.span) == context.analysis.whole_row)
+    {
+        let refusal = refuse("whole rows of distributed tables cannot be selected from several shards");
+        let hint = Some("Select the columns, or use to_jsonb().".to_owned());
+        return Err(Refusal { hint, position: Some(item.span.start), ..refusal });
+    }
+    stage(context, query)
 }
 
 /// Whether one shard is left for certain.

@@ -1,30 +1,46 @@
-//! The general case: every distributed table of a query is fetched, with the columns and rows that the query can need, and the query
-//! itself, its own text, runs over what was fetched.
+//! The general case: the query itself, its own text, runs over what the shards give. Parts of it that are islands (derived tables, CTEs,
+//! branches of UNION, subqueries that stand for themselves) are computed as far as [`crate::island`] takes them; of all other distributed
+//! tables, the columns and rows that the query can need are fetched.
 
 use std::collections::HashSet;
 
 use crate::analysis::Resolved;
 use crate::catalog::Volatility;
 use crate::edits::append;
+use crate::island::island;
 use crate::names::{Effect, Routine};
 use crate::plan::{Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
 use crate::scan::{Span, tokens};
 use crate::statement::{Context, refuse};
 use crate::syntax::{Expr, ExprKind, Query};
 
-/// Fragments of single tables, and the query over them.
+/// Fragments, and the query over them.
 ///
 /// # Errors
-/// A refusal for what means something else over fetched rows: locks, system columns, samples, writes in WITH.
+/// When the catalog does not know a table.
 pub(crate) fn stage(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<Merge, Refusal> {
-    if let Some(refusal) = unstageable(context) {
-        return Err(refusal);
-    }
     let analysis = context.analysis;
     let names = identifiers(context.sql, query.span);
     let mut edits = crate::edits::Edits::default();
     let mut fragments = Vec::new();
-    for index in analysis.distributed() {
+    let mut done = vec![false; analysis.occurrences.len()];
+    for facts in analysis.queries.iter().skip(1) {
+        let mut own = facts.occurrences.clone().filter(|index| analysis.occurrences[*index].distributed().is_some()).peekable();
+        if own.peek().is_none() || own.any(|index| done[index]) {
+            continue;
+        }
+        let name = format!("atoll_{}", fragments.len() + 1);
+        if let Some(merge) = island(context, facts, &name) {
+            edits.replace_text(facts.query.span, merge.sql);
+            // The query around it may do anything with its columns.
+            fragments.extend(merge.fragments.into_iter().map(|mut fragment| {
+                fragment.columns.iter_mut().for_each(|column| column.passed_on = false);
+                fragment
+            }));
+            done[facts.occurrences.clone()].fill(true);
+        }
+    }
+    for index in analysis.distributed().filter(|index| !done[*index]) {
         let occurrence = &analysis.occurrences[index];
         let name = format!("atoll_{}", fragments.len() + 1);
         edits.replace_text(occurrence.table.name.span(), name.clone());

@@ -1,15 +1,18 @@
 //! One statement's way from text to plan.
 
+use std::ops::Range;
+
 use crate::analysis::{Analysis, analyse};
 use crate::catalog::Volatility;
 use crate::edits::Edits;
 use crate::names::{Effect, Routine, Target};
 use crate::parser::parse_statement;
 use crate::plan::{
-    Access, Keys, Many, Piece, Plan, Refusal, Relay, Residue, Sharded, Site, Template, VirtualPiece, VirtualRelation,
+    Access, Keys, Many, Piece, Plan, Refusal, Relay, Residue, Sharded, Site, SizeFunction, Template, VirtualPiece,
+    VirtualRelation,
 };
 use crate::scan::{Span, Token, TokenKind, tokens};
-use crate::syntax::Statement;
+use crate::syntax::{Call, Statement};
 use crate::{Facts, ddl, distribute_call, explain, insert, maintenance, reference, select, session, update};
 
 /// Plans one statement. Never fails: what cannot be answered is a [`Plan::Refuse`], and what PostgreSQL would reject is relayed to where
@@ -193,7 +196,7 @@ impl Context<'_, '_, '_> {
             if let Routine::BuiltIn(built_in) = &function.routine
                 && built_in.effect == Effect::Size
             {
-                edits.function(function.call.name.span(), function.call.name.last());
+                edits.size(&function.call);
             }
         }
         if site != Site::Catalog {
@@ -282,8 +285,13 @@ impl Context<'_, '_, '_> {
 
     /// The values that all distributed tables' keys are limited to: the statement is exact on any shard that holds them all.
     pub fn keys(&self) -> Keys {
+        self.keys_of(0..self.analysis.occurrences.len())
+    }
+
+    /// As [`Context::keys`], of some of the relations.
+    pub fn keys_of(&self, occurrences: Range<usize>) -> Keys {
         let mut keys = Vec::new();
-        for index in self.analysis.distributed() {
+        for index in self.analysis.distributed().filter(|index| occurrences.contains(index)) {
             match &self.analysis.occurrences[index].pins {
                 Some(pins) => keys.extend(pins.iter().filter(|pin| !keys.contains(*pin)).cloned().collect::<Vec<_>>()),
                 None => return Keys::All,
@@ -426,9 +434,13 @@ impl<'a> VirtualEdits<'a> {
         }
     }
 
-    fn function(&mut self, name: Span, bare: &str) {
-        let pieces = vec![VirtualPiece::Relation(VirtualRelation::SizeFunction), VirtualPiece::Text(bare.to_owned())];
-        self.list.push((name, pieces));
+    /// A size function of one argument (with two, say a fork's name, it stays PostgreSQL's own).
+    fn size(&mut self, call: &Call<'_>) {
+        if let (Some(function), [_]) = (SizeFunction::named(call.name.last()), call.arguments.as_slice()) {
+            self.list.push((call.name.span(), vec![VirtualPiece::Relation(VirtualRelation::Size(function))]));
+            let behind = Span { start: call.parentheses.end, end: call.parentheses.end };
+            self.list.push((behind, vec![VirtualPiece::Text(" AS asked) AS calls)".to_owned())]));
+        }
     }
 
     fn remove(&mut self, span: Span) {

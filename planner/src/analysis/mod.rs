@@ -10,13 +10,15 @@ mod keys;
 mod scope;
 mod walk;
 
+use std::ops::Range;
+
 use crate::Facts;
 use crate::catalog::Relation;
 use crate::directory::{ColocationId, KeyColumn, TableName};
 use crate::names::{Routine, Target};
 use crate::plan::KeySource;
 use crate::scan::Span;
-use crate::syntax::{Assignment, Call, Expr, Insert, Statement, TableRef};
+use crate::syntax::{Assignment, Call, Expr, Insert, Query, Statement, TableRef};
 
 pub(crate) use keys::{assigned_constant, constant};
 pub(crate) use scope::{Columns, Resolved, ScopeId};
@@ -83,6 +85,19 @@ pub(crate) struct BlockFacts<'t, 'a> {
     pub preserves_undistributed: bool,
 }
 
+/// A query anywhere in the statement, outer ones first.
+#[derive(Clone, Debug)]
+pub(crate) struct QueryFacts<'t, 'a> {
+    pub query: &'t Query<'a>,
+    /// The block and the scope of its SELECT, when it is one.
+    pub select: Option<(usize, ScopeId)>,
+    pub occurrences: Range<usize>,
+    /// It refers to columns of a query around it.
+    pub correlated: bool,
+    /// It reads a CTE that is defined outside.
+    pub outer_cte: bool,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Analysis<'f, 't, 'a> {
     pub occurrences: Vec<Occurrence<'f, 't, 'a>>,
@@ -91,6 +106,7 @@ pub(crate) struct Analysis<'f, 't, 'a> {
     pub qualifiers: Vec<Qualifier>,
     pub blocks: Vec<BlockFacts<'t, 'a>>,
     pub scopes: Vec<scope::Scope<'t, 'a>>,
+    pub queries: Vec<QueryFacts<'t, 'a>>,
     /// `'t'::regclass` and its kin.
     pub catalog_cast: bool,
     /// FOR UPDATE or FOR SHARE.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::facts::{Pin, Side};
 use super::scope::{Columns, Item, KeyTerm, Output, Resolved, SYSTEM_COLUMNS, Scope, ScopeId, readings};
-use super::{Analysis, BlockFacts, Flow, FunctionUse, Occurrence, Qualifier};
+use super::{Analysis, BlockFacts, Flow, FunctionUse, Occurrence, Qualifier, QueryFacts};
 use crate::Facts;
 use crate::catalog::FunctionKind;
 use crate::names::{Found, Routine, Target};
@@ -32,6 +32,8 @@ pub(super) struct Walker<'f, 't, 'a> {
     ctes: Vec<CteEntry<'t, 'a>>,
     /// How often each CTE is named, by its id.
     cte_uses: Vec<usize>,
+    /// The queries being walked: position among the analysis's queries, first scope, CTEs visible before.
+    open: Vec<(usize, ScopeId, usize)>,
     /// Output columns of subqueries in expressions, by address.
     outputs: HashMap<usize, Outputs<'a>>,
 }
@@ -66,6 +68,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             flows: Vec::new(),
             ctes: Vec::new(),
             cte_uses: Vec::new(),
+            open: Vec::new(),
             outputs: HashMap::new(),
         }
     }
@@ -156,9 +159,23 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     pub fn query(&mut self, query: &'t Query<'a>, parent: Option<ScopeId>, block: Option<usize>) -> Outputs<'a> {
         let visible = self.ctes.len();
         let blocks = self.analysis.blocks.len();
+        let own = self.analysis.queries.len();
+        self.open.push((own, self.analysis.scopes.len(), visible));
+        self.analysis.queries.push(QueryFacts {
+            query,
+            select: None,
+            occurrences: self.analysis.occurrences.len()..self.analysis.occurrences.len(),
+            correlated: false,
+            outer_cte: false,
+        });
         self.with(query.with.as_ref(), block);
         let (mut outputs, scope) = match &query.body {
-            Body::Select(select) => self.select(select, parent, block),
+            Body::Select(select) => {
+                let next = self.analysis.blocks.len();
+                let (outputs, scope) = self.select(select, parent, block);
+                self.analysis.queries[own].select = Some((next, scope));
+                (outputs, scope)
+            }
             Body::Values { rows } => {
                 let scope = self.scope(parent);
                 for expr in rows.iter().flatten() {
@@ -206,7 +223,25 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             self.analysis.blocks[blocks..].iter_mut().for_each(|block| block.plain = false);
         }
         self.ctes.truncate(visible);
+        self.open.pop();
+        self.analysis.queries[own].occurrences.end = self.analysis.occurrences.len();
         outputs
+    }
+
+    /// Notes that a name was found in a scope: queries that began later refer to their outside.
+    fn note_reference(&mut self, from: ScopeId, depth: usize) {
+        let mut found = from;
+        for _ in 0..depth {
+            match self.analysis.scopes[found].parent {
+                Some(parent) => found = parent,
+                None => break,
+            }
+        }
+        for (query, first, _) in &self.open {
+            if *first > found {
+                self.analysis.queries[*query].correlated = true;
+            }
+        }
     }
 
     fn select(
@@ -399,8 +434,14 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     fn table(&mut self, table: &'t TableRef<'a>, scope: ScopeId, block: usize) -> Joined<'t, 'a> {
         let first = self.analysis.occurrences.len();
         if let [single] = table.name.parts.as_slice()
-            && let Some(entry) = self.ctes.iter().rev().find(|entry| entry.name == single.name)
+            && let Some(position) = self.ctes.iter().rposition(|entry| entry.name == single.name)
         {
+            let entry = &self.ctes[position];
+            for (query, _, visible) in &self.open {
+                if *visible > position {
+                    self.analysis.queries[*query].outer_cte = true;
+                }
+            }
             self.cte_uses[entry.id] += 1;
             let columns = match &entry.outputs {
                 Some(outputs) => {
@@ -619,7 +660,8 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         if name.parts.len() >= 3 {
             self.qualified_column(name, scope);
         }
-        let (resolved, _) = self.resolve(name, scope);
+        let (resolved, depth) = self.resolve(name, scope);
+        self.note_reference(scope, depth);
         let span = name.span();
         if let Resolved::WholeRow { .. } = resolved {
             self.analysis.whole_row = Some(span);

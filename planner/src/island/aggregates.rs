@@ -61,7 +61,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
         if !positions.is_empty() {
             push_text(&mut arm, &format!(" GROUP BY {}", positions.join(", ")));
         }
-        let mut sql = format!("SELECT {}{} FROM f", if distinct { "DISTINCT " } else { "" }, list.join(", "));
+        let mut sql = format!("SELECT {}{} FROM {}", if distinct { "DISTINCT " } else { "" }, list.join(", "), self.name);
         if !parts.groups.is_empty() {
             let names: Vec<String> = (0..parts.groups.len()).map(|index| format!("g{index}")).collect();
             sql.push_str(&format!(" GROUP BY {}", names.join(", ")));
@@ -160,7 +160,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
                 format!("coalesce(sum({part})::bigint, 0)")
             }
             ("sum", Some(argument)) => {
-                let number = self.number_of(argument)?;
+                let number = self.number_of(argument, self.select, self.scope)?;
                 let part = self.part(parts, whole(self));
                 match number {
                     // Partial sums of these are bigint, whose own sum is numeric.
@@ -169,17 +169,20 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
                 }
             }
             ("avg", Some(argument)) => {
-                let number = self.number_of(argument)?;
-                let behind = Span { start: call.parentheses.end, end: expr.span.end };
-                let inside = if number == Number::Float4 { "::float8" } else { "" };
-                let mut sum = Template::text("sum((");
-                append(&mut sum, self.text(argument.span));
-                push_text(&mut sum, &format!("){inside})"));
-                append(&mut sum, self.text(behind));
-                let mut count = Template::text("count(");
-                append(&mut count, self.text(argument.span));
-                push_text(&mut count, ")");
-                append(&mut count, self.text(behind));
+                let number = self.number_of(argument, self.select, self.scope)?;
+                let arguments = self.text(Span { start: call.parentheses.start, end: expr.span.end });
+                let mut sum = Template::text("sum");
+                if number == Number::Float4 {
+                    // avg of real adds in double precision.
+                    push_text(&mut sum, "((");
+                    append(&mut sum, self.text(argument.span));
+                    push_text(&mut sum, ")::float8)");
+                    append(&mut sum, self.text(Span { start: call.parentheses.end, end: expr.span.end }));
+                } else {
+                    append(&mut sum, arguments.clone());
+                }
+                let mut count = Template::text("count");
+                append(&mut count, arguments);
                 let (sum, count) = (self.part(parts, sum), self.part(parts, count));
                 match number {
                     Number::Float4 | Number::Float8 | Number::Interval => {

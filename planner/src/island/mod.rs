@@ -1,45 +1,49 @@
 //! A SELECT that every shard can compute its part of: all its distributed tables have equal keys wherever they meet, so that rows that
 //! belong together are together. The shards filter, project, group as far as groups are theirs, and cut to the first rows; what is left
-//! is the merge query over one fragment, `f`.
+//! is the merge query over one fragment.
 //!
-//! Columns of `f`: `c0`, `c1`, ... are output columns that the merge passes on; `k0`, ... are ORDER BY's keys, copied so that outputs
+//! Its columns: `c0`, `c1`, ... are output columns that the merge passes on; `k0`, ... are ORDER BY's keys, copied so that outputs
 //! need not be understood; `g0`, ... are grouping expressions and `p0`, ... partial aggregates.
 
 mod aggregates;
 mod outputs;
 mod types;
 
-use crate::analysis::{Analysis, Resolved, ScopeId};
+use crate::analysis::{Analysis, QueryFacts, Resolved, ScopeId};
 use crate::catalog::Volatility;
 use crate::directory::ColocationId;
 use crate::edits::{Edits, append, push_text};
-use crate::names::Routine;
+use crate::names::{Effect, Routine, Target};
 use crate::plan::{Fragment, FragmentColumn, Merge, Template};
 use crate::scan::{Span, Token, tokens};
 use crate::statement::Context;
 use crate::syntax::{Body, Distinct, Expr, ExprKind, Limit, LimitCount, OrderItem, Query, Select};
 use outputs::{Output, outputs};
 
-/// The fragment and the merge query; `None` when the shards cannot do it alone.
-pub(crate) fn island(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Option<Merge> {
+/// The fragment, under this name, and the merge query over it; `None` when the shards cannot do it alone. The query may be any part of the
+/// statement that stands for itself.
+pub(crate) fn island(context: &Context<'_, '_, '_>, facts: &QueryFacts<'_, '_>, name: &str) -> Option<Merge> {
+    let query = facts.query;
     let Body::Select(select) = &query.body else { return None };
     let analysis = context.analysis;
-    if query.with.is_some() || analysis.with || analysis.whole_row.is_some() || !context.fits_on_shard() {
+    if query.with.is_some() || facts.correlated || facts.outer_cte || analysis.whole_row.is_some() {
         return None;
     }
-    if crate::stage::unstageable(context).is_some() || calls_volatile(context) || has_collation(context, query.span) {
+    if !fits_on_shard(context, facts) || has_collation(context, query.span) {
         return None;
     }
-    let together = together(analysis)?;
-    let scope = analysis.blocks.first()?.scope;
+    let (block, scope) = facts.select?;
+    let together = together(analysis, facts, block)?;
     let outputs = outputs(context, select, scope)?;
-    let builder = Builder { context, query, select, scope, together, edits: context.slice_edits(true), outputs };
+    let edits = context.slice_edits(true);
+    let builder = Builder { context, facts, query, select, scope, together, edits, outputs, name };
     builder.plan()
 }
 
-/// The tables that are together, when all are: they hang on a table whose rows are the query's own rows.
-fn together(analysis: &Analysis<'_, '_, '_>) -> Option<Vec<bool>> {
-    analysis.distributed().find_map(|root| {
+/// The tables that are together, when all of the query's are: they hang on a table whose rows are the query's own rows.
+fn together(analysis: &Analysis<'_, '_, '_>, facts: &QueryFacts<'_, '_>, own: usize) -> Option<Vec<bool>> {
+    let distributed = || facts.occurrences.clone().filter(|index| analysis.occurrences[*index].distributed().is_some());
+    distributed().find_map(|root| {
         let mut block = analysis.occurrences[root].block;
         loop {
             let facts = &analysis.blocks[block];
@@ -47,22 +51,37 @@ fn together(analysis: &Analysis<'_, '_, '_>) -> Option<Vec<bool>> {
                 return None;
             }
             match facts.parent {
-                None if block == 0 => break,
+                _ if block == own => break,
                 Some(parent) if facts.plain && parent < analysis.blocks.len() => block = parent,
                 _ => return None,
             }
         }
         let together = analysis.together_with(root);
-        analysis.distributed().all(|index| together[index]).then_some(together)
+        distributed().all(|index| together[index]).then_some(together)
     })
 }
 
-/// Volatile functions are not called by every shard.
-fn calls_volatile(context: &Context<'_, '_, '_>) -> bool {
-    context.analysis.functions.iter().any(|function| match &function.routine {
-        Routine::BuiltIn(built_in) => built_in.volatility == Volatility::Volatile,
-        Routine::User { overloads, .. } => overloads.iter().any(|function| function.volatility == Volatility::Volatile),
-    })
+/// Whether all else that the query uses is on every shard's group, and gives the same there. Volatile functions are called once, by the
+/// merge.
+fn fits_on_shard(context: &Context<'_, '_, '_>, facts: &QueryFacts<'_, '_>) -> bool {
+    let analysis = context.analysis;
+    let span = facts.query.span;
+    let inside = |place: Span| place.start >= span.start && place.end <= span.end;
+    let own = &analysis.occurrences[facts.occurrences.clone()];
+    let mut colocations = own.iter().filter_map(|occurrence| occurrence.distributed()).map(|(colocation, _)| colocation);
+    let first = colocations.next();
+    let relations = own.iter().all(|occurrence| {
+        matches!(occurrence.target, Target::Distributed { .. } | Target::Reference | Target::ReferenceView)
+    });
+    let functions = analysis.functions.iter().filter(|function| inside(function.call.name.span())).all(|function| {
+        match &function.routine {
+            Routine::BuiltIn(built_in) => {
+                built_in.volatility != Volatility::Volatile && matches!(built_in.effect, Effect::None)
+            }
+            Routine::User { overloads, .. } => overloads.iter().all(|function| function.volatility != Volatility::Volatile),
+        }
+    });
+    relations && functions && colocations.all(|colocation| Some(colocation) == first)
 }
 
 /// A collation of the text's own would have to be said again in the merge.
@@ -73,12 +92,15 @@ fn has_collation(context: &Context<'_, '_, '_>, span: Span) -> bool {
 
 pub(crate) struct Builder<'c, 'f, 't, 'a> {
     context: &'c Context<'f, 't, 'a>,
+    facts: &'c QueryFacts<'t, 'a>,
     query: &'c Query<'a>,
     select: &'c Select<'a>,
     scope: ScopeId,
     together: Vec<bool>,
     edits: Edits,
     outputs: Vec<Output<'c, 'a>>,
+    /// The fragment's.
+    name: &'c str,
 }
 
 /// What an ORDER BY item orders by.
@@ -283,7 +305,8 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             .map(|(index, output)| format!("c{index} AS {}", crate::quote_identifier(&output.name)))
             .collect();
         let order: Vec<String> = keys.iter().map(|(name, direction)| format!("{name}{}", direction.text())).collect();
-        let head = format!("SELECT {}{} FROM f", if merge_distinct { "DISTINCT " } else { "" }, list.join(", "));
+        let distinct = if merge_distinct { "DISTINCT " } else { "" };
+        let head = format!("SELECT {distinct}{} FROM {}", list.join(", "), self.name);
         // Under DISTINCT, PostgreSQL orders by outputs only: `c0` is one.
         Some(self.merge(head, &order, arm, columns))
     }
@@ -404,7 +427,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             self.push_offset(&mut sql);
         }
         let analysis = self.context.analysis;
-        let own = analysis.distributed().find_map(|index| analysis.occurrences[index].distributed());
+        let own = self.facts.occurrences.clone().find_map(|index| analysis.occurrences[index].distributed());
         let colocation = own.map_or(ColocationId(0), |(colocation, _)| colocation);
         let columns = columns
             .into_iter()
@@ -414,7 +437,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
                 bytewise_collation: column.bytewise,
             })
             .collect();
-        let fragment = Fragment { name: "f".to_owned(), colocation, keys: self.context.keys(), arm, columns };
+        let fragment = Fragment { name: self.name.to_owned(), colocation, keys: self.context.keys_of(self.facts.occurrences.clone()), arm, columns };
         Merge { fragments: vec![fragment], sql, datafusion: true }
     }
 

@@ -1,8 +1,8 @@
 //! The types of expressions, as far as partial sums need them: those of numbers and intervals.
 
 use super::Builder;
-use crate::analysis::Resolved;
-use crate::syntax::{Expr, ExprKind, OtherName};
+use crate::analysis::{Resolved, ScopeId};
+use crate::syntax::{Body, Expr, ExprKind, FromItem, Name, OtherName, Query, Select};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Number {
@@ -67,10 +67,12 @@ impl Number {
 
 impl<'a> Builder<'_, '_, '_, 'a> {
     /// The type of an expression, when it is certain to be one of these.
-    pub(super) fn number_of(&self, expr: &Expr<'a>) -> Option<Number> {
+    pub(super) fn number_of(&self, expr: &Expr<'a>, select: &Select<'a>, scope: ScopeId) -> Option<Number> {
+        let number = |expr: &Expr<'a>| self.number_of(expr, select, scope);
         let expr = expr.bare();
         match &expr.kind {
-            ExprKind::Column(name) => match self.context.analysis.resolve(name, self.scope) {
+            ExprKind::Column(name) => match self.context.analysis.resolve(name, scope) {
+                (Resolved::Derived { name: Some(column), .. }, 0) => self.derived(name, &column, select),
                 (Resolved::Base { occurrence, column }, _) => {
                     let relation = self.context.analysis.occurrences[occurrence].relation?;
                     Number::of_oid(relation.columns.iter().find(|own| own.name == column)?.type_oid)
@@ -94,10 +96,10 @@ impl<'a> Builder<'_, '_, '_, 'a> {
                 Number::of_name(&target.name)
             }
             ExprKind::Unary { operator, operand } if matches!(operator.of(self.sql()), "-" | "+") => {
-                self.number_of(operand)
+                number(operand)
             }
             ExprKind::Binary { operator, left, right } => {
-                let (left, right) = (self.number_of(left)?, self.number_of(right)?);
+                let (left, right) = (number(left)?, number(right)?);
                 match operator.of(self.sql()) {
                     "+" | "-" => left.with(right),
                     "*" | "/" if left != Number::Interval => left.with(right),
@@ -105,18 +107,18 @@ impl<'a> Builder<'_, '_, '_, 'a> {
                     _ => None,
                 }
             }
-            ExprKind::Other { name: OtherName::Case { has_else }, operands } => self.case_type(*has_else, operands),
+            ExprKind::Other { name: OtherName::Case { has_else }, operands } => case_type(*has_else, operands, &number),
             ExprKind::Other { name: OtherName::Fixed("coalesce" | "greatest" | "least"), operands } => {
-                self.branches(operands.iter())
+                branches(operands.iter(), &number)
             }
             ExprKind::Call(call) if call.over.is_none() && call.name.parts.len() == 1 => {
                 match (call.name.last(), call.arguments.len()) {
-                    ("abs", 1) => self.number_of(&call.arguments[0]),
+                    ("abs", 1) => number(&call.arguments[0]),
                     ("length" | "char_length" | "octet_length", 1) => Some(Number::Int4),
                     ("extract", 1) => Some(Number::Numeric),
                     ("round", 2) => Some(Number::Numeric),
                     ("round" | "trunc" | "floor" | "ceil" | "ceiling", 1) => {
-                        match self.number_of(&call.arguments[0])? {
+                        match number(&call.arguments[0])? {
                             Number::Numeric => Some(Number::Numeric),
                             Number::Interval => None,
                             _ => Some(Number::Float8),
@@ -129,26 +131,62 @@ impl<'a> Builder<'_, '_, '_, 'a> {
         }
     }
 
-    /// CASE's operands are an optional value, pairs of condition and result, and an optional ELSE.
-    fn case_type(&self, has_else: bool, operands: &[Expr<'a>]) -> Option<Number> {
-        let paired = operands.len().checked_sub(usize::from(has_else))?;
-        let first = paired % 2;
-        let results = operands[..paired].iter().skip(first + 1).step_by(2);
-        self.branches(results.chain(operands[paired..].iter()))
+    /// The type of a derived table's column.
+    fn derived(&self, name: &Name<'a>, column: &str, select: &Select<'a>) -> Option<Number> {
+        let table = name.parts.len().checked_sub(2).map(|index| name.parts[index].name.as_ref());
+        let mut queries = Vec::new();
+        select.from.iter().for_each(|item| collect(item, table, &mut queries));
+        let mut found = queries.into_iter().filter_map(|query| {
+            let Body::Select(inner) = &query.body else { return None };
+            let item = inner.items.iter().find(|item| match (&item.alias, &item.expr.kind) {
+                (Some(alias), _) => alias.name == column,
+                (None, ExprKind::Column(name)) => name.last() == column,
+                _ => false,
+            })?;
+            let facts = self.context.analysis.queries.iter().find(|facts| std::ptr::eq(facts.query, query))?;
+            Some(self.number_of(&item.expr, inner, facts.select?.1))
+        });
+        let first = found.next()?;
+        if found.next().is_some() { None } else { first }
     }
+}
 
-    fn branches<'e>(&self, branches: impl Iterator<Item = &'e Expr<'a>>) -> Option<Number>
-    where
-        'a: 'e,
-    {
-        let mut common = None;
-        for branch in branches.filter(|branch| !matches!(branch.bare().kind, ExprKind::Null)) {
-            let own = self.number_of(branch)?;
-            common = Some(match common {
-                None => own,
-                Some(other) => own.united(other)?,
-            });
+/// The derived tables of a FROM item that a qualifier may mean; those with a list of column aliases are left out.
+fn collect<'q, 'a>(item: &'q FromItem<'a>, table: Option<&str>, queries: &mut Vec<&'q Query<'a>>) {
+    match item {
+        FromItem::Query { query, alias, .. } => {
+            let own = alias.as_ref().and_then(|alias| alias.name.as_ref()).map(|name| name.name.as_ref());
+            let renamed = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
+            if !renamed && (table.is_none() || table == own) {
+                queries.push(query);
+            }
         }
-        common
+        FromItem::Join { left, right, .. } => {
+            collect(left, table, queries);
+            collect(right, table, queries);
+        }
+        FromItem::Table(_) | FromItem::Function { .. } => {}
     }
+}
+
+/// CASE's operands are an optional value, pairs of condition and result, and an optional ELSE.
+fn case_type<'a>(has_else: bool, operands: &[Expr<'a>], number: &dyn Fn(&Expr<'a>) -> Option<Number>) -> Option<Number> {
+    let paired = operands.len().checked_sub(usize::from(has_else))?;
+    let results = operands[..paired].iter().skip(paired % 2 + 1).step_by(2);
+    branches(results.chain(operands[paired..].iter()), number)
+}
+
+fn branches<'e, 'a: 'e>(
+    branches: impl Iterator<Item = &'e Expr<'a>>,
+    number: &dyn Fn(&Expr<'a>) -> Option<Number>,
+) -> Option<Number> {
+    let mut common = None;
+    for branch in branches.filter(|branch| !matches!(branch.bare().kind, ExprKind::Null)) {
+        let own = number(branch)?;
+        common = Some(match common {
+            None => own,
+            Some(other) => own.united(other)?,
+        });
+    }
+    common
 }
