@@ -102,6 +102,10 @@ fn compare_results(plain: &ResultSet, subject: &ResultSet, rules: Rules, found: 
         return;
     }
     let columns = plain.columns.as_deref().unwrap_or_default();
+    // Which rows came before an error is an accident of the plan.
+    if plain.tag.is_none() {
+        return;
+    }
     if rules.any_values {
         check("number of rows", &plain.rows.len(), &subject.rows.len(), found);
         return;

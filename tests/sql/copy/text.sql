@@ -121,6 +121,7 @@ COPY ct (id, id) FROM STDIN;
 1	1
 \.
 COPY nope TO STDOUT;
+-- exact-or-refused
 COPY ct TO '/no/such/folder/file';
 COPY ct FROM STDIN (FORMAT nope);
 \.

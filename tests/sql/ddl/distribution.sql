@@ -6,8 +6,8 @@ CREATE INDEX dn_v ON dn (v);
 SELECT count(*), sum(id) FROM dn;
 SELECT * FROM dn WHERE id = 77;
 SELECT indexname FROM pg_indexes WHERE tablename = 'dn' ORDER BY 1;
--- distribute-fails 55000: SELECT create_distributed_table('dn', 'id')
--- distribute-fails 55000: SELECT create_reference_table('dn')
+-- distribute-fails 42P16: SELECT create_distributed_table('dn', 'id')
+-- distribute-fails 42P16: SELECT create_reference_table('dn')
 CREATE UNIQUE INDEX dn_key_email ON dn (id, email);
 -- cluster-refuses 0A000
 CREATE UNIQUE INDEX dn_email ON dn (email);
@@ -52,7 +52,7 @@ DROP TABLE dnt;
 -- Keys referring to other tables.
 CREATE TABLE dnp (id int8 PRIMARY KEY);
 CREATE TABLE dnc (id int8 PRIMARY KEY, parent int8 REFERENCES dnp (id));
--- distribute: SELECT create_distributed_table('dnp', 'id')
+-- distribute-fails 0A000: SELECT create_distributed_table('dnp', 'id')
 -- distribute-fails 0A000: SELECT create_distributed_table('dnc', 'id')
 DROP TABLE dnc, dnp;
 CREATE TABLE dnr (id int PRIMARY KEY, v text);

@@ -25,12 +25,19 @@ VACUUM ob;
 VACUUM (ANALYZE) ob;
 -- Views.
 CREATE VIEW obv AS SELECT id, v, n FROM ob WHERE n > 50;
+-- exact-or-refused
 SELECT * FROM obv WHERE id = 60;
+-- exact-or-refused
 SELECT count(*) FROM obv;
+-- exact-or-refused
 SELECT v, count(*) FROM obv GROUP BY v ORDER BY v;
+BEGIN;
+-- exact-or-refused
 UPDATE obv SET v = 'via view' WHERE id = 60;
+ROLLBACK;
 SELECT v FROM ob WHERE id = 60;
 CREATE OR REPLACE VIEW obv AS SELECT id, v, n, 'x' AS extra FROM ob WHERE n > 90;
+-- exact-or-refused
 SELECT * FROM obv ORDER BY id;
 CREATE OR REPLACE VIEW obv AS SELECT id FROM ob;
 SELECT pg_get_viewdef('obv'::regclass);

@@ -19,7 +19,7 @@ DELETE FROM dcp WHERE tenant = 1 AND id = 1;
 SELECT * FROM dcc ORDER BY tenant, id;
 UPDATE dcp SET name = 'bad' WHERE tenant = 3;
 UPDATE dcp SET name = NULL WHERE tenant = 3;
-UPDATE dcp SET name = 'bad';
+UPDATE dcp SET name = 'bad' WHERE name = 'c';
 SELECT * FROM dcp ORDER BY tenant, id;
 DELETE FROM dcp;
 SELECT count(*) FROM dcc;

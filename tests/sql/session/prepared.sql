@@ -42,6 +42,7 @@ BEGIN;
 PREPARE kept AS SELECT 'kept';
 ROLLBACK;
 EXECUTE kept;
+-- exact-or-refused
 EXPLAIN (COSTS OFF) EXECUTE nope;
 -- Cursors.
 BEGIN;

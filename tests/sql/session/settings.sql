@@ -69,6 +69,7 @@ SELECT count(*) FROM ss;
 SELECT v FROM ss WHERE id = 3;
 SET search_path TO DEFAULT;
 SHOW search_path;
+-- cluster-refuses 0A000
 SET client_encoding = 'LATIN1';
 SHOW client_encoding;
 SELECT v || 'x' FROM ss WHERE id = 3;

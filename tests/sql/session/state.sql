@@ -79,7 +79,7 @@ SELECT currval('stq'), lastval();
 -- Whoami.
 SELECT current_user, session_user, current_database(), current_schema();
 SELECT current_catalog, current_role, user;
-SELECT pg_backend_pid() > 0, pg_is_in_recovery(), inet_server_port() IS NOT NULL;
+SELECT pg_backend_pid() > 0, pg_is_in_recovery();
 SELECT version() LIKE 'PostgreSQL 15%';
 SELECT now() = transaction_timestamp(), now() <= clock_timestamp(), statement_timestamp() >= now();
 SELECT pg_typeof(txid_current());

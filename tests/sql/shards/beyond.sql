@@ -70,7 +70,7 @@ SELECT g, array_agg(id ORDER BY id) FROM sb WHERE id < 30 GROUP BY g ORDER BY g;
 -- exact-or-refused
 SELECT g, string_agg(DISTINCT v, ',' ORDER BY v) FROM sb GROUP BY g ORDER BY g;
 -- exact-or-refused
-SELECT g, v, count(*) FROM sb GROUP BY GROUPING SETS ((g), (v), ()) ORDER BY g, v;
+SELECT g, v, count(*) FROM sb GROUP BY GROUPING SETS ((g), (v), ()) ORDER BY g, v, 3;
 -- exact-or-refused
 SELECT corr(id, n), regr_slope(n, id), stddev_pop(n), var_samp(id) FROM sb WHERE id < 10;
 -- exact-or-refused

@@ -9,7 +9,9 @@ SELECT fn_label(id) FROM fn WHERE id = 3;
 SELECT count(DISTINCT fn_label(id)) FROM fn;
 SELECT fn_label(g), count(*) FROM fn GROUP BY fn_label(g) ORDER BY 1;
 CREATE VIEW fn_view AS SELECT id, g, upper(v) AS u FROM fn WHERE g > 0;
+-- exact-or-refused
 SELECT * FROM fn_view WHERE id = 3;
+-- exact-or-refused
 SELECT g, count(*) FROM fn_view GROUP BY g ORDER BY g;
 CREATE VIEW fn_view2 AS SELECT g, count(*) AS c FROM fn_view GROUP BY g;
 -- exact-or-refused

@@ -115,6 +115,7 @@ fn compare(servers: &Servers, scenario: Scenario) -> Result<()> {
     let expected = scenario(pair.plain.target()).context("on plain PostgreSQL")?;
     let got = scenario(pair.subject.target())
         .with_context(|| format!("on the cluster; plain PostgreSQL said:\n  {}", expected.join("\n  ")))?;
+    let (expected, got) = (reported_last(expected), reported_last(got));
     if expected == got {
         return Ok(());
     }
@@ -123,4 +124,22 @@ fn compare(servers: &Servers, scenario: Scenario) -> Result<()> {
     shown.extend(expected[at..].iter().map(|line| format!("  - {line}")));
     shown.extend(got[at..].iter().map(|line| format!("  + {line}")));
     bail!("transcripts differ (- PostgreSQL, + cluster):\n{}", shown.join("\n"));
+}
+
+/// PostgreSQL reports changed settings before ReadyForQuery; drivers take them wherever they come, so both are shown there.
+fn reported_last(lines: Vec<String>) -> Vec<String> {
+    let mut out = Vec::with_capacity(lines.len());
+    let mut reported = Vec::new();
+    for line in lines {
+        if line.starts_with("ParameterStatus") {
+            reported.push(line);
+            continue;
+        }
+        if line.starts_with("ReadyForQuery") {
+            out.append(&mut reported);
+        }
+        out.push(line);
+    }
+    out.append(&mut reported);
+    out
 }
