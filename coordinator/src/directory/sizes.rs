@@ -1,6 +1,7 @@
 //! How many bytes tables take, shard by shard.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use atoll_planner::directory::{Directory, GroupIndex, ShardId, TableName};
@@ -8,39 +9,92 @@ use futures_util::future::join_all;
 
 use super::keeper::Keeper;
 use super::rows::Rows;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::facts::sliced_schema;
+use crate::lane::ResultSet;
 use crate::place::Place;
 
 /// How long one group may take; what it does not say in time counts as 0.
 const GROUP_WITHIN: Duration = Duration::from_secs(2);
 
-/// Bytes with indexes and TOAST.
+/// How many bytes a table (or an index) takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// With indexes and TOAST.
+    pub total: u64,
+    /// The indexes alone.
+    pub indexes: u64,
+    /// The main data alone.
+    pub main: u64,
+}
+
+impl AddAssign for Bytes {
+    fn add_assign(&mut self, other: Self) {
+        self.total += other.total;
+        self.indexes += other.indexes;
+        self.main += other.main;
+    }
+}
+
+/// The sizes of one logical database's tables and indexes.
 #[derive(Clone, Debug, Default)]
 pub struct Sizes {
-    /// Slices of distributed tables.
-    pub slices: HashMap<(ShardId, TableName), u64>,
-    /// Tables that are no slices, by group: reference tables, and on home the unsharded ones.
-    pub whole: HashMap<(GroupIndex, TableName), u64>,
+    /// Slices of distributed tables, and their indexes.
+    pub slices: HashMap<(ShardId, TableName), Bytes>,
+    /// What is no slice, by group: reference tables, and on home the unsharded ones.
+    pub whole: HashMap<(GroupIndex, TableName), Bytes>,
+    /// The data databases as a whole.
+    pub databases: u64,
+    /// Names in `slices` that are indexes, whose bytes count in their tables' already.
+    indexes: HashSet<(ShardId, TableName)>,
 }
 
 impl Sizes {
     /// All tables of a shard together.
     pub fn of_shard(&self, shard: ShardId) -> u64 {
-        self.slices.iter().filter(|((id, _), _)| *id == shard).map(|(_, bytes)| bytes).sum()
+        let tables = self.slices.iter().filter(|(key, _)| key.0 == shard && !self.indexes.contains(*key));
+        tables.map(|(_, bytes)| bytes.total).sum()
     }
 
-    /// A table in all its places together.
-    pub fn of_table(&self, table: &TableName) -> u64 {
-        let slices = self.slices.iter().filter(|((_, name), _)| name == table).map(|(_, bytes)| bytes);
-        let whole = self.whole.iter().filter(|((_, name), _)| name == table).map(|(_, bytes)| bytes);
-        slices.chain(whole).sum()
+    fn add(&mut self, group: GroupIndex, results: &[ResultSet]) -> Result<()> {
+        let [relations, database] = results else {
+            return Err(Error::internal(format!("the sizes came in {} results", results.len())));
+        };
+        for row in Rows::new(relations) {
+            let (schema, name) = (row.text(0)?, row.text(1)?);
+            let bytes = Bytes { total: row.parse(3)?, indexes: row.parse(4)?, main: row.parse(5)? };
+            if let (Some(user_schema), Some(shard)) = (sliced_schema(schema), shard_of(schema)) {
+                let key = (shard, TableName::new(user_schema, name));
+                if row.text(2)? == "i" {
+                    self.indexes.insert(key.clone());
+                }
+                self.slices.insert(key, bytes);
+            } else {
+                self.whole.insert((group, TableName::new(schema, name)), bytes);
+            }
+        }
+        self.databases += Rows::new(database).only()?.parse::<u64>(0)?;
+        Ok(())
+    }
+
+    /// Each table and index in all its places together.
+    pub fn by_name(&self) -> HashMap<&TableName, Bytes> {
+        let mut sums: HashMap<&TableName, Bytes> = HashMap::new();
+        let slices = self.slices.iter().map(|((_, name), bytes)| (name, bytes));
+        let whole = self.whole.iter().map(|((_, name), bytes)| (name, bytes));
+        for (name, bytes) in slices.chain(whole) {
+            *sums.entry(name).or_default() += *bytes;
+        }
+        sums
     }
 }
 
-const SIZES: &str = "SELECT nspname, relname, pg_total_relation_size(class.oid) \
+const SIZES: &str = "SELECT nspname, relname, relkind, pg_total_relation_size(class.oid), pg_indexes_size(class.oid), \
+           pg_relation_size(class.oid) \
     FROM pg_class AS class JOIN pg_namespace AS namespace ON namespace.oid = relnamespace \
-    WHERE relkind IN ('r', 'm') AND class.oid >= 16384 AND nspname NOT IN ('atoll', 'information_schema') AND nspname !~ '^pg_'";
+    WHERE relkind IN ('r', 'm', 'i') AND class.oid >= 16384 AND nspname NOT IN ('atoll', 'information_schema') \
+      AND nspname !~ '^pg_'; \
+    SELECT pg_database_size(current_database())";
 
 /// Measures one logical database on every group. Groups that do not answer within 2 s are left out.
 pub async fn measure(keeper: &Keeper, directory: &Directory, database: &str) -> Sizes {
@@ -54,21 +108,12 @@ pub async fn measure(keeper: &Keeper, directory: &Directory, database: &str) -> 
     let mut sizes = Sizes::default();
     for (group, answer) in join_all(measured).await {
         let outcome = match answer {
-            Ok(Ok(results)) => results.iter().flat_map(Rows::new).try_for_each(|row| -> Result<()> {
-                let (schema, name, bytes) = (row.text(0)?, row.text(1)?, row.parse(2)?);
-                match (sliced_schema(schema), shard_of(schema)) {
-                    (Some(user_schema), Some(shard)) => {
-                        sizes.slices.insert((shard, TableName::new(user_schema, name)), bytes);
-                    }
-                    _ => drop(sizes.whole.insert((group, TableName::new(schema, name)), bytes)),
-                }
-                Ok(())
-            }),
+            Ok(Ok(results)) => sizes.add(group, &results),
             Ok(Err(error)) => Err(error),
-            Err(_) => {
-                tracing::debug!(group = directory.groups[group.0].name, database, "sizes not read in time");
-                Ok(())
-            }
+            Err(_) => Err(Error::LaneLost {
+                node: directory.groups[group.0].name.clone(),
+                reason: format!("no sizes within {} s", GROUP_WITHIN.as_secs()),
+            }),
         };
         if let Err(error) = outcome {
             tracing::debug!(%error, group = directory.groups[group.0].name, database, "sizes not read");

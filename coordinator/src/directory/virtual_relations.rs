@@ -2,7 +2,7 @@
 //! so that no rows at all work, too.
 
 use atoll_planner::directory::{Directory, Group, Table, TableName};
-use atoll_planner::plan::VirtualRelation;
+use atoll_planner::plan::{SizeFunction, VirtualRelation};
 use atoll_planner::{quote_identifier, quote_literal};
 
 use super::keeper::Keeper;
@@ -129,9 +129,53 @@ pub async fn sql(relation: VirtualRelation, keeper: &Keeper, facts: &DatabaseFac
                 .collect();
             format!("(SELECT * FROM pg_catalog.pg_database WHERE datname IN ({}))", shown.join(", "))
         }
-        // PostgreSQL's own function, of the catalog database's empty relation.
-        VirtualRelation::SizeFunction => "pg_catalog.".to_owned(),
+        VirtualRelation::Size(SizeFunction::Database) => {
+            let mut sizes = Vec::new();
+            for name in directory.databases.keys() {
+                sizes.push((name, measure(keeper, directory, name).await.databases));
+            }
+            database_size(&sizes)
+        }
+        VirtualRelation::Size(function) => relation_size(function, &measure(keeper, directory, &facts.name).await),
     })
+}
+
+/// The beginning of a subquery that answers a size function: from the cluster's sizes, and what is not there as PostgreSQL does. The asked
+/// argument follows in parentheses.
+fn relation_size(function: SizeFunction, sizes: &Sizes) -> String {
+    let name = function.name();
+    let by_name = sizes.by_name();
+    let rows = by_name.into_iter().map(|(relation, bytes)| {
+        let bytes = match function {
+            SizeFunction::Table => bytes.total - bytes.indexes,
+            SizeFunction::Total | SizeFunction::Database => bytes.total,
+            SizeFunction::Main => bytes.main,
+            SizeFunction::Indexes => bytes.indexes,
+        };
+        format!("({}, {}, {bytes}::bigint)", text(&relation.schema), text(&relation.name))
+    });
+    let rows: Vec<String> = std::iter::once("(NULL::text, NULL::text, NULL::bigint)".to_owned()).chain(rows).collect();
+    format!(
+        "(SELECT coalesce((SELECT known.bytes FROM pg_catalog.pg_class AS class \
+         JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace \
+         JOIN (VALUES {}) AS known (schema, name, bytes) ON known.schema = namespace.nspname AND known.name = class.relname \
+         WHERE class.oid = calls.asked::pg_catalog.regclass), pg_catalog.{name}(calls.asked::pg_catalog.regclass)) AS {name} \
+         FROM (SELECT ",
+        rows.join(", ")
+    )
+}
+
+/// As [`relation_size`], for databases asked for by name or OID.
+fn database_size(sizes: &[(&String, u64)]) -> String {
+    let rows = sizes.iter().map(|(name, bytes)| format!("({}, {bytes}::bigint)", text(name)));
+    let rows: Vec<String> = std::iter::once("(NULL::text, NULL::bigint)".to_owned()).chain(rows).collect();
+    format!(
+        "(SELECT coalesce((SELECT known.bytes + pg_catalog.pg_database_size(listed.oid) FROM pg_catalog.pg_database AS listed \
+         JOIN (VALUES {}) AS known (name, bytes) ON known.name = listed.datname \
+         WHERE calls.asked::text IN (listed.datname::text, listed.oid::text)), pg_catalog.pg_database_size(calls.asked)) \
+         AS pg_database_size FROM (SELECT ",
+        rows.join(", ")
+    )
 }
 
 fn text(value: &str) -> String {
@@ -226,6 +270,7 @@ fn citus_spread(table: &Table) -> (&'static str, &str, u32) {
 }
 
 fn citus_table_rows(facts: &DatabaseFacts, sizes: &Sizes) -> Vec<Vec<String>> {
+    let by_name = sizes.by_name();
     let row = |(name, table): (&TableName, &Table)| {
         let (citus_type, key, colocation) = citus_spread(table);
         let shards = match table {
@@ -245,7 +290,7 @@ fn citus_table_rows(facts: &DatabaseFacts, sizes: &Sizes) -> Vec<Vec<String>> {
             text(citus_type),
             text(key),
             colocation.to_string(),
-            format!("pg_catalog.pg_size_pretty({}::bigint)", sizes.of_table(name)),
+            format!("pg_catalog.pg_size_pretty({}::bigint)", by_name.get(name).map_or(0, |bytes| bytes.total)),
             shards.to_string(),
             of_class("pg_catalog.pg_get_userbyid(relowner)"),
             of_class("amname"),
@@ -281,14 +326,14 @@ fn citus_shard_rows(facts: &DatabaseFacts, nodes: &[NodeReport], sizes: &Sizes) 
             Table::Reference => {
                 for group in 0..facts.directory.groups.len() {
                     let key = (atoll_planner::directory::GroupIndex(group), name.clone());
-                    let bytes = sizes.whole.get(&key).copied().unwrap_or(0);
+                    let bytes = sizes.whole.get(&key).map_or(0, |bytes| bytes.total);
                     add("0".to_owned(), text(&format!("{}.{}", name.schema, name.name)), group, bytes);
                 }
             }
             Table::Distributed { colocation, .. } => {
                 let shards = facts.database.colocations.get(colocation).map(|colocation| colocation.shards.as_slice());
                 for shard in shards.unwrap_or_default() {
-                    let bytes = sizes.slices.get(&(shard.id, name.clone())).copied().unwrap_or(0);
+                    let bytes = sizes.slices.get(&(shard.id, name.clone())).map_or(0, |bytes| bytes.total);
                     let shard_name = format!("{}.{}", shard.id.schema(&name.schema), name.name);
                     add(shard.id.0.to_string(), text(&shard_name), shard.group.0, bytes);
                 }
