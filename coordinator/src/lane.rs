@@ -25,6 +25,8 @@ use crate::session::settings::Settings;
 const REQUESTS_QUEUED_MAX: usize = 8;
 /// No single message of a backend is larger (PostgreSQL's own limit is 1 GiB).
 const FRAME_BYTES_MAX: usize = 1 << 30;
+/// Notices that a lane keeps for whoever wants them; more are left out.
+const NOTICES_BYTES_MAX: usize = 1 << 20;
 
 pub type LanesChannel = LanesClient<InterceptedService<Channel, Token>>;
 
@@ -73,8 +75,12 @@ pub struct Lane {
     pub transaction_status: u8,
     /// Set while replies are due: a lane given up in that state cannot be reused.
     pub busy: bool,
+    /// NoticeResponse frames met by [`Lane::collect`] since somebody last took them.
+    pub notices: BytesMut,
     /// Frames taken too early, to be received again.
     unread: Option<Bytes>,
+    /// Notices and notifications met while results were collected: for the client, when they are its business.
+    pub aside: BytesMut,
 }
 
 /// Statements a backend keeps prepared; the least recently used make room.
@@ -123,9 +129,7 @@ impl Lane {
             database: spec.database.to_owned(),
             role: spec.role.to_owned(),
             epoch: spec.epoch,
-            parameters: [("client_encoding", "UTF8"), ("application_name", "atoll")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+            parameters: [("client_encoding".to_owned(), "UTF8".to_owned())].into(),
             wait_ms_max: u32::try_from(spec.wait.as_millis()).unwrap_or(u32::MAX),
         };
         requests
@@ -155,7 +159,9 @@ impl Lane {
                 },
                 transaction_status: b'I',
                 busy: false,
+                notices: BytesMut::new(),
                 unread: None,
+                aside: BytesMut::new(),
             }),
             Some(lane_reply::Kind::Refused(refused)) => Err(Error::Server(Box::new(backend::ErrorFields::new(
                 "ERROR",
@@ -283,10 +289,12 @@ impl Lane {
                     b'E' => {
                         failure.get_or_insert(decode::error_fields(frame.body_slice())?);
                     }
+                    b'N' | b'A' => self.aside.extend_from_slice(&frame.raw),
                     b'S' => {
                         let (name, value) = decode::parameter_status(frame.body_slice())?;
                         self.parameters.insert(name.to_owned(), value.to_owned());
                     }
+                    b'N' if self.notices.len() < NOTICES_BYTES_MAX => self.notices.extend_from_slice(&frame.raw),
                     b'Z' => {
                         self.ready(decode::ready_for_query(frame.body_slice())?);
                         left -= 1;

@@ -4,6 +4,7 @@ use crate::analysis::assigned_constant;
 use crate::catalog::{Column, Relation};
 use crate::directory::{ColocationId, KeyColumn, KeyType};
 use crate::edits::append;
+use crate::insert_select;
 use crate::names::{Effect, Routine, Target};
 use crate::plan::{
     Insert as InsertPlan, InsertPiece, InsertRow, Keys, Many, ManyWrite, Piece, Plan, Refusal, RowKey, Template,
@@ -30,6 +31,9 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>, insert: &Insert<'_>) -> Plan {
     let Some(relation) = occurrence.relation else {
         return refuse(format!("the catalog does not know table \"{}\"", occurrence.full.name)).into();
     };
+    if let InsertSource::Query(_) = insert.source {
+        return from_query(context, insert, target.unwrap_or_default());
+    }
     let other =
         analysis.occurrences.iter().find(|occurrence| matches!(occurrence.target, Target::Unsharded | Target::Unknown));
     if let Some(other) = other {
@@ -43,9 +47,6 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>, insert: &Insert<'_>) -> Plan {
         }
         .into();
     }
-    if let InsertSource::Query(_) = insert.source {
-        return from_query(context, insert, target.unwrap_or_default());
-    }
     let rows = Rows { context, insert, relation, colocation, key };
     match rows.plan() {
         Ok(plan) => plan,
@@ -55,31 +56,35 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>, insert: &Insert<'_>) -> Plan {
 
 /// INSERT ... SELECT: on one shard, or by every shard alone.
 fn from_query(context: &Context<'_, '_, '_>, insert: &Insert<'_>, target: usize) -> Plan {
-    if let Some(refusal) = missing(insert, context.analysis.occurrences[target].relation) {
-        return refusal.into();
+    let occurrence = &context.analysis.occurrences[target];
+    let gathered = || match occurrence.distributed() {
+        Some((colocation, key)) => insert_select::gather(context, insert, &occurrence.full, colocation, key),
+        None => refuse("INSERT without a table").into(),
+    };
+    let homeless = |occurrence: &crate::analysis::Occurrence<'_, '_, '_>| {
+        matches!(occurrence.target, Target::Unsharded | Target::Unknown)
+    };
+    let computes = missing(insert, occurrence.relation).is_some();
+    if computes
+        || context.analysis.occurrences.iter().any(homeless)
+        || context.needs_home()
+        || !context.fits_on_shard()
+    {
+        return gathered();
     }
-    if context.needs_home() || !context.fits_on_shard() {
-        return refuse(
-            "INSERT ... SELECT of a distributed table cannot use sequences or tables of another co-location group",
-        )
-        .into();
+    if every_shard_alone(context, insert, target) {
+        let arm = context.slice_edits(true).apply(context.sql, insert.span);
+        let write = ManyWrite { arm, returning: insert.returning.is_some(), verb: "INSERT" };
+        return context.sharded(Many::Write(write)).unwrap_or_else(gathered);
+    }
+    if context.keys() == Keys::All {
+        return gathered();
     }
     let refusal = Refusal {
-        hint: Some(
-            "Select the distribution key of a co-located table into the distribution key, or use COPY.".to_owned(),
-        ),
-        ..refuse("INSERT ... SELECT that moves rows between shards is not supported yet")
+        hint: Some("Write the distribution key of every part as one and the same value.".to_owned()),
+        ..refuse("INSERT ... SELECT whose rows may belong to several shards is not supported with these keys")
     };
-    let many = if every_shard_alone(context, insert, target) {
-        let arm = context.slice_edits(true).apply(context.sql, insert.span);
-        Many::Write(ManyWrite { arm, returning: insert.returning.is_some(), verb: "INSERT" })
-    } else {
-        Many::Refuse(refusal.clone())
-    };
-    if matches!(many, Many::Refuse(_)) && context.keys() == Keys::All {
-        return refusal.into();
-    }
-    context.sharded(many).unwrap_or_else(|| refusal.into())
+    context.sharded(Many::Refuse(refusal)).unwrap_or_else(gathered)
 }
 
 /// Whether each shard's rows give rows of the same shard.

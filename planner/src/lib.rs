@@ -16,6 +16,7 @@ mod edits;
 mod explain;
 pub mod hash;
 mod insert;
+mod insert_select;
 mod island;
 mod maintenance;
 mod names;
@@ -47,11 +48,11 @@ pub struct Facts<'a> {
     pub search_path: &'a [String],
 }
 
-/// Quotes an identifier where PostgreSQL would have to read it quoted; harmlessly quotes some that need not be.
+/// Quotes an identifier as PostgreSQL's quote_ident does.
 pub fn quote_identifier(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && !sqlparser::keywords::ALL_KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(name));
+        && !parser::needs_quotes(name);
     if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 

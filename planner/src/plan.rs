@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::directory::{ColocationId, KeyType, ShardId, TableName};
+use crate::directory::{ColocationId, KeyColumn, KeyType, ShardId, TableName};
 
 /// One statement's plan.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,6 +18,8 @@ pub enum Plan {
     Gather(Gather),
     /// Rows of an INSERT, split by their keys (or computed defaults have to be added first).
     Insert(Insert),
+    /// INSERT ... SELECT whose rows change shards.
+    InsertSelect(InsertSelect),
     /// A write to a reference table: runs on home, then its effect goes to every other group.
     ReferenceWrite(ReferenceWrite),
     Copy(Copy),
@@ -286,6 +288,19 @@ pub struct Insert {
     pub computed: Vec<String>,
     pub returning: bool,
     pub residue: Residue,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InsertSelect {
+    pub table: TableName,
+    pub colocation: ColocationId,
+    pub key: KeyColumn,
+    /// As the client listed them; `None`: the table's, as many as the query has.
+    pub columns: Option<Vec<String>>,
+    pub overriding: Option<&'static str>,
+    /// The query's own text, and how it is answered.
+    pub query: String,
+    pub source: Box<Plan>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

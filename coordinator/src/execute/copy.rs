@@ -45,7 +45,8 @@ impl Session {
                 .await
             }
             target @ CopyTarget::Distributed { .. } => {
-                let extended = matches!(ask, Ask::Bound(_));
+                // A Sync that came before the data was for nothing; one that is still to come ends the batch.
+                let extended = matches!(ask, Ask::Bound(_)) && self.has_synced();
                 self.in_transaction(async |session: &mut Self| session.copy_in(target, extended).await).await
             }
             CopyTarget::Reference { table } if copy.direction == CopyDirection::In => {
@@ -101,10 +102,7 @@ impl Session {
             Plan::Sharded(sharded) => {
                 let route = self.route(sharded.colocation, sharded.key_type, &sharded.keys, None).await?;
                 let header = if options.header == CopyHeader::No { "" } else { ", HEADER" };
-                let with = |sql: &str| {
-                    let options = format!("{}{header}", options.text);
-                    format!("COPY ({sql}) TO STDOUT WITH ({})", options.trim_start_matches(", "))
-                };
+                let with = |sql: &str| copy_out_sql(&format!("({sql})"), &format!("{}{header}", options.text));
                 match (route, &sharded.many) {
                     (Route::One(shard), _) => {
                         let path = self.shard_path(shard.id);
@@ -125,9 +123,8 @@ impl Session {
             }
             Plan::Gather(gather) => {
                 let header = if options.header == CopyHeader::No { "" } else { ", HEADER" };
-                let options = format!("{}{header}", options.text);
                 let mut staged = gather.merge.clone();
-                staged.sql = format!("COPY ({}) TO STDOUT WITH ({})", gather.merge.sql, options.trim_start_matches(", "));
+                staged.sql = copy_out_sql(&format!("({})", gather.merge.sql), &format!("{}{header}", options.text));
                 staged.datafusion = false;
                 self.merge(&staged, statement, ask, (gather.access, gather.residue)).await
             }
@@ -158,14 +155,13 @@ impl Session {
             if options.header != CopyHeader::No && index == 0 {
                 with.push_str(", HEADER");
             }
-            let with = with.trim_start_matches(", ");
-            let sql = format!(
-                "COPY {}.{} ({}) TO STDOUT{}",
+            let source = format!(
+                "{}.{} ({})",
                 quote_identifier(&shard.id.schema(&table.schema)),
                 quote_identifier(&table.name),
                 list.join(", "),
-                if with.is_empty() { String::new() } else { format!(" WITH ({with})") },
             );
+            let sql = copy_out_sql(&source, &with);
             let part = Part { first: index == 0, last: index == last, binary: options.format == CopyFormat::Binary };
             rows += self.copy_out_shard(Place::data(shard.group), &sql, part).await?;
         }
@@ -212,6 +208,14 @@ impl Session {
             }
             self.client.flush_if_large().await?;
         }
+    }
+}
+
+/// COPY TO with options as text, each preceded by a comma.
+fn copy_out_sql(source: &str, options: &str) -> String {
+    match options.trim_start_matches(", ") {
+        "" => format!("COPY {source} TO STDOUT"),
+        options => format!("COPY {source} TO STDOUT WITH ({options})"),
     }
 }
 

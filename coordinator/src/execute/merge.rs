@@ -11,7 +11,11 @@ use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::plans::Statement;
 use crate::session::Session;
+use crate::session::extended::{Bound, push_description};
 use crate::session::simple::Ask;
+use atoll_wire::frames::Frame;
+use atoll_wire::frontend;
+use bytes::BytesMut;
 
 impl Session {
     /// Answers a merge, up to and including its CommandComplete.
@@ -25,6 +29,8 @@ impl Session {
         ask: Ask<'_>,
         effects: (Access, Residue),
     ) -> Result<()> {
+        // PostgreSQL judges the statement before its parts run anywhere.
+        let description = self.describe(statement).await?;
         let columns = self.fragment_columns(merge, statement, ask).await?;
         if merge.datafusion && !self.forces_postgres() {
             match self.merge_in_datafusion(merge, &columns, statement, ask).await? {
@@ -34,6 +40,14 @@ impl Session {
                 }
             }
         }
+        if matches!(ask, Ask::Simple) && description.columns.is_some() {
+            // The same answer, under the description that the catalog database gives.
+            push_description(description.columns.as_deref(), &[], &mut self.client.output);
+            let mut out = BytesMut::new();
+            frontend::bind("", "", &[], std::iter::empty(), &[], &mut out);
+            let bound = Bound::decode(Frame::from_raw(out.freeze())?, false)?;
+            return self.merge_in_postgres(merge, &columns, statement, Ask::Bound(&bound), effects).await;
+        }
         self.merge_in_postgres(merge, &columns, statement, ask, effects).await
     }
 
@@ -42,7 +56,7 @@ impl Session {
     }
 
     /// The columns of each fragment, as the first shard describes them; asked once for each plan.
-    async fn fragment_columns(
+    pub(super) async fn fragment_columns(
         &mut self,
         merge: &Merge,
         statement: &Arc<Statement>,

@@ -5,6 +5,7 @@ mod copy_in;
 mod copy_rows;
 mod datafusion;
 mod insert;
+mod insert_select;
 mod merge;
 pub mod route;
 mod scatter;
@@ -14,11 +15,13 @@ mod write;
 
 use std::sync::Arc;
 
-use atoll_planner::plan::{DdlMode, Many, Plan, Sharded};
-use atoll_wire::backend;
+use atoll_planner::plan::{DdlMode, DdlStep, Many, Plan, Sharded};
+use atoll_planner::quote_literal;
+use atoll_wire::backend::{self, ErrorFields};
 
 use self::route::Route;
 use crate::ddl;
+use crate::directory::bootstrap;
 use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::plans::Statement;
@@ -48,7 +51,7 @@ impl Session {
             Route::Many(shards) => shards,
         };
         match &sharded.many {
-            Many::Refuse(refusal) => Err(Error::Refused(Box::new(refusal.clone()))),
+            Many::Refuse(refusal) => Err(self.refusal(refusal, statement).await),
             Many::Merge(merge) => self.merge(merge, statement, ask, (sharded.access, sharded.residue)).await,
             Many::Write(write) => {
                 self.in_transaction(async |session: &mut Self| session.write_many(write, &shards, statement, ask).await).await
@@ -64,9 +67,15 @@ impl Session {
         self.tier = Tier::Coordinator;
         let facts = self.facts();
         let names = self.path_names();
+        if matches!(statement.plan, Plan::Insert(_) | Plan::InsertSelect(_)) {
+            self.describe(statement).await?;
+        }
         match &statement.plan {
             Plan::Ddl(plan) if plan.mode == DdlMode::Autonomous => {
                 self.refuse_block(plan.command)?;
+                if let [step @ (DdlStep::CreateDatabase(_) | DdlStep::DropDatabase { .. })] = plan.steps.as_slice() {
+                    return self.change_database(step, plan.command).await;
+                }
                 let outcome = ddl::execute_alone(self, &facts, plan, &names).await?;
                 self.catalog_changed().await?;
                 backend::command_complete(&outcome.tag, &mut self.client.output);
@@ -78,6 +87,7 @@ impl Session {
                     return Err(Error::sql("25P01", format!("{} can only be used in transaction blocks", plan.command)));
                 }
                 self.in_transaction(async |session: &mut Self| {
+                    session.lock_definitions().await?;
                     let outcome = ddl::execute(session, &facts, plan, &names).await?;
                     session.facts_changed().await?;
                     Ok(outcome.tag)
@@ -86,6 +96,7 @@ impl Session {
             }
             Plan::Distribute(call) => {
                 self.in_transaction(async |session: &mut Self| {
+                    session.lock_definitions().await?;
                     ddl::distribute(session, &facts, call, &names).await?;
                     session.facts_changed().await?;
                     if matches!(ask, Ask::Simple) {
@@ -111,6 +122,9 @@ impl Session {
             }
             Plan::Insert(insert) => {
                 self.in_transaction(async |session: &mut Self| session.insert(insert, statement, ask).await).await
+            }
+            Plan::InsertSelect(insert) => {
+                self.in_transaction(async |session: &mut Self| session.insert_select(insert, statement, ask).await).await
             }
             Plan::ReferenceWrite(write) => {
                 self.in_transaction(async |session: &mut Self| session.write_reference(write, statement, ask).await).await
@@ -143,6 +157,42 @@ impl Session {
         }
         backend::command_complete(&command_tag, &mut self.client.output);
         Ok(())
+    }
+
+    /// CREATE and DROP DATABASE: the logical database, and its data databases on every group.
+    async fn change_database(&mut self, step: &DdlStep, command: &str) -> Result<()> {
+        let keeper = self.worker.cluster.keeper.clone();
+        let role = self.role.clone();
+        match step.clone() {
+            DdlStep::CreateDatabase(database) => {
+                let work = async move { bootstrap::create_database(&keeper, &role, &database.name, &database.options).await };
+                self.worker.cluster.on_control(work).await?;
+            }
+            DdlStep::DropDatabase { name, if_exists, .. } => {
+                if *name == *self.database {
+                    return Err(Error::sql("55006", "cannot drop the currently open database"));
+                }
+                let dropped = name.clone();
+                let work = async move { bootstrap::drop_database(&keeper, &role, &dropped, if_exists).await };
+                if !self.worker.cluster.on_control(work).await? {
+                    let message = format!("database \"{name}\" does not exist, skipping");
+                    backend::notice_response(&ErrorFields::new("NOTICE", "00000", message), &mut self.client.output);
+                }
+            }
+            _ => return Err(Error::internal("not a database's statement")),
+        }
+        backend::command_complete(command, &mut self.client.output);
+        Ok(())
+    }
+
+    /// Statements that change what exists in a database wait for each other here, before they hold locks in several places.
+    async fn lock_definitions(&mut self) -> Result<()> {
+        let path = self.plain_path();
+        let sql = format!(
+            "SELECT pg_catalog.pg_advisory_xact_lock(7223, pg_catalog.hashtext({}))",
+            quote_literal(&self.database)
+        );
+        self.run_at(Place::DIRECTORY, &path, &sql, false).await.map(drop)
     }
 
     /// 25001 inside a transaction block.

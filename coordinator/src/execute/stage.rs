@@ -37,9 +37,7 @@ impl Session {
         let alone = self.transaction.is_none();
         self.open_implicit();
         let result = async {
-            for (fragment, columns) in merge.fragments.iter().zip(columns) {
-                self.stage(fragment, columns, ask).await?;
-            }
+            self.stage_all(merge, columns, ask).await?;
             let path = self.plain_path();
             self.relay_statement(Place::HOME, &path, &merge.sql, statement, ask, effects).await
         }
@@ -55,6 +53,22 @@ impl Session {
             return Ok(());
         }
         result
+    }
+
+    /// Stages every fragment of a merge in the transaction.
+    ///
+    /// # Errors
+    /// The shards'.
+    pub async fn stage_fragments(&mut self, merge: &Merge, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
+        let columns = self.fragment_columns(merge, statement, ask).await?;
+        self.stage_all(merge, &columns, ask).await
+    }
+
+    async fn stage_all(&mut self, merge: &Merge, columns: &[Vec<Column>], ask: Ask<'_>) -> Result<()> {
+        for (fragment, columns) in merge.fragments.iter().zip(columns) {
+            self.stage(fragment, columns, ask).await?;
+        }
+        Ok(())
     }
 
     async fn stage(&mut self, fragment: &Fragment, columns: &[Column], ask: Ask<'_>) -> Result<()> {

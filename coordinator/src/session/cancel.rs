@@ -11,8 +11,14 @@ use crate::lane::{self, Lane, NodeChannel};
 /// Every session that can be cancelled, by its BackendKeyData.
 #[derive(Default)]
 pub struct CancelRegistry {
-    sessions: Mutex<HashMap<i32, (i32, Arc<CancelHandle>)>>,
+    sessions: Mutex<HashMap<i32, Registered>>,
     next_pid: AtomicI32,
+}
+
+struct Registered {
+    secret: i32,
+    handle: Arc<CancelHandle>,
+    database: String,
 }
 
 /// What one session has running.
@@ -26,11 +32,11 @@ pub struct CancelHandle {
 
 impl CancelRegistry {
     /// Registers a session; the key to send to its client comes back, and the handle.
-    pub fn register(self: &Arc<Self>) -> (i32, i32, Arc<CancelHandle>) {
+    pub fn register(self: &Arc<Self>, database: &str) -> (i32, i32, Arc<CancelHandle>) {
         let pid = self.next_pid.fetch_add(1, Ordering::Relaxed) & i32::MAX;
         let secret = rand::random();
         let handle = Arc::new(CancelHandle::default());
-        self.lock().insert(pid, (secret, handle.clone()));
+        self.lock().insert(pid, Registered { secret, handle: handle.clone(), database: database.to_owned() });
         (pid, secret, handle)
     }
 
@@ -38,9 +44,14 @@ impl CancelRegistry {
         self.lock().remove(&pid);
     }
 
+    /// How many sessions of this coordinator use a logical database.
+    pub fn sessions_of(&self, database: &str) -> usize {
+        self.lock().values().filter(|session| session.database == database).count()
+    }
+
     /// Interrupts what the session does, if the key is right; says nothing either way, like PostgreSQL.
     pub async fn cancel(&self, pid: i32, secret: i32) {
-        let handle = self.lock().get(&pid).filter(|(expected, _)| *expected == secret).map(|(_, handle)| handle.clone());
+        let handle = self.lock().get(&pid).filter(|session| session.secret == secret).map(|session| session.handle.clone());
         let Some(handle) = handle else { return };
         handle.delivering.fetch_add(1, Ordering::SeqCst);
         let active = handle.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -53,7 +64,7 @@ impl CancelRegistry {
         handle.delivered.notify_waiters();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i32, (i32, Arc<CancelHandle>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i32, Registered>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

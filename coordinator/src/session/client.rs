@@ -66,12 +66,19 @@ pub struct Client {
     pub output: BytesMut,
     /// Output is being gathered for later: nothing is written meanwhile.
     pub hold_output: bool,
+    /// A frame taken too early, to be read again.
+    put_back: Option<Frame>,
 }
 
 impl Client {
     /// `input` is what was read beyond the startup packet.
     pub fn new(stream: ClientStream, input: BytesMut) -> Self {
-        Self { stream, input, output: BytesMut::with_capacity(8 << 10), hold_output: false }
+        Self { stream, input, output: BytesMut::with_capacity(8 << 10), hold_output: false, put_back: None }
+    }
+
+    /// Puts a frame back, to be the next one read.
+    pub fn put_back(&mut self, frame: Frame) {
+        self.put_back = Some(frame);
     }
 
     /// The next whole frame; `None` when the client closed its side between frames. Writes the output first whenever it has to wait.
@@ -79,6 +86,9 @@ impl Client {
     /// # Errors
     /// 08P01 for bytes that are no frame; I/O errors, and the end of the stream inside a frame.
     pub async fn next(&mut self) -> Result<Option<Frame>> {
+        if let Some(frame) = self.put_back.take() {
+            return Ok(Some(frame));
+        }
         loop {
             if let Some(frame) = next_frame(&mut self.input, FRAME_BYTES_MAX)? {
                 return Ok(Some(frame));

@@ -73,7 +73,7 @@ impl Session {
         let nothing = || Description { parameters: Vec::new(), columns: None };
         let description = match &statement.plan {
             Plan::Empty => nothing(),
-            Plan::Refuse(refusal) => return Err(Error::Refused(Box::new(refusal.clone()))),
+            Plan::Refuse(refusal) => return Err(self.refusal(refusal, statement).await),
             Plan::Distribute(call) => {
                 Description { parameters: Vec::new(), columns: Some(vec![column(&call.column, VOID, 4)]) }
             }
@@ -133,7 +133,7 @@ impl Session {
 
     /// Parses and describes a text in the catalog database, where names and OIDs are the client's; what only a session's own backend at
     /// home knows (temporary tables) is asked there.
-    async fn ask_postgres(&mut self, text: &str, types: &[u32], place: Place) -> Result<Description> {
+    pub(super) async fn ask_postgres(&mut self, text: &str, types: &[u32], place: Place) -> Result<Description> {
         let joined = self.transaction.as_ref().is_some_and(|transaction| transaction.catalog_changed);
         let asked = if joined { self.describe_joined(text, types, Place::CATALOG).await } else { self.describe_apart(text, types).await };
         match asked {

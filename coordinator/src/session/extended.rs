@@ -12,7 +12,7 @@ use atoll_wire::frames::Frame;
 use atoll_wire::frontend::{self, Bind, Close, Describe, Execute, Parse, format_of, tag};
 use bytes::{Bytes, BytesMut};
 
-use super::relay::Expect;
+use super::relay::{CopyEnd, Expect};
 use super::simple::Ask;
 use super::{Held, Session};
 use crate::error::{Error, Result, sqlstate};
@@ -127,6 +127,7 @@ impl Session {
 
     async fn run_batch(&mut self, frames: Vec<Frame>) -> Result<()> {
         let synced = frames.last().is_some_and(|frame| frame.tag == tag::SYNC);
+        self.batch_synced = synced;
         let executes = frames.iter().filter(|frame| frame.tag == tag::EXECUTE).count();
         let binds = frames.iter().any(|frame| frame.tag == tag::BIND);
         // Until its Sync a pipeline is one transaction; with a single statement the backend's own will do.
@@ -160,9 +161,7 @@ impl Session {
         if error.is_fatal() {
             return Err(error);
         }
-        if !error.already_told() {
-            self.client.push_error(&error);
-        }
+        self.tell(&error);
         self.note_failure();
         self.skipping = true;
         Ok(())
@@ -388,7 +387,8 @@ impl Session {
         batch.due.push_back(Expect::Ready);
         let out = batch.out.split().freeze();
         let due = std::mem::take(&mut batch.due);
-        let relayed = self.exchange(&mut held, out, due, true).await;
+        let copy_end = if self.batch_synced { CopyEnd::SyncAgain } else { CopyEnd::FirstSync };
+        let relayed = self.exchange(&mut held, out, due, copy_end).await;
         self.tier = super::Tier::Relay;
         let (access, residue) = (batch.access, batch.residue);
         (batch.access, batch.residue) = (Access::Read, Residue::Clean);

@@ -148,9 +148,23 @@ impl Session {
     ) -> Result<()> {
         let text = statement.text.as_str();
         match command {
+            SessionPlan::Set { name, .. } if name.eq_ignore_ascii_case("seed") => {
+                // Not a value but an act: on the backend that will compute the random numbers.
+                let path = self.plain_path();
+                self.relay_statement(Place::HOME, &path, text, statement, ask, (Access::Read, Residue::Pins)).await?;
+            }
+            SessionPlan::Set { name, .. } if name.eq_ignore_ascii_case("session characteristics") => {
+                for name in ["default_transaction_isolation", "default_transaction_read_only", "default_transaction_deferrable"] {
+                    let value = self.evaluate_setting(text, name).await?;
+                    if self.settings.get(name).is_some() || Some(value.as_str()) != self.default_of(name) {
+                        self.set(name, Some(value), false);
+                    }
+                }
+                self.complete("SET");
+            }
             SessionPlan::Set { name, local } => {
                 let value = self.evaluate_setting(text, name).await?;
-                if *local && self.transaction.as_ref().is_none_or(|transaction| !transaction.explicit) {
+                if *local && self.transaction.is_none() {
                     self.warn("25P01", "SET LOCAL can only be used in transaction blocks");
                 } else {
                     self.set(name, Some(value), *local);
@@ -271,6 +285,10 @@ impl Session {
         if *path != *self.search_path {
             self.set_search_path(&path);
         }
+    }
+
+    /// Tells the client of reported settings that changed, as PostgreSQL does right before ReadyForQuery.
+    pub(super) fn report_settings(&mut self) {
         for name in REPORTED.iter().filter(|name| **name != "search_path") {
             let value = self.settings.get(name).or_else(|| self.reported_default.get(*name).map(String::as_str));
             let Some(value) = value.map(str::to_owned) else { continue };
@@ -305,6 +323,15 @@ impl Session {
         lane.state.settings = settings;
         lane.state.search_path = Some(path);
         Ok(())
+    }
+
+    /// PostgreSQL's own default of the transaction characteristics.
+    fn default_of(&self, name: &str) -> Option<&'static str> {
+        match name {
+            "default_transaction_isolation" => Some("read committed"),
+            "default_transaction_read_only" | "default_transaction_deferrable" => Some("off"),
+            _ => None,
+        }
     }
 
     fn show_own(&mut self, name: &str, ask: Ask<'_>) -> Result<()> {

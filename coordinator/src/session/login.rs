@@ -77,7 +77,7 @@ async fn serve_counted(worker: &Arc<Worker>, socket: TcpStream, connected: usize
         Ok(greeting) => greeting,
         Err(error) => return farewell(client, error).await,
     };
-    let (pid, secret, cancel) = cluster.cancels.register();
+    let (pid, secret, cancel) = cluster.cancels.register(&greeting.database);
     let result = async {
         let mut session = match Session::open(worker, client, greeting, cancel).await {
             Ok(session) => session,
@@ -369,6 +369,8 @@ impl Session {
                 portals: HashMap::new(),
                 cursors: HashMap::new(),
                 skipping: false,
+                batch_synced: true,
+                position_offset: 0,
                 tier: Tier::Coordinator,
                 worker,
             };

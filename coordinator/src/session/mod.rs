@@ -91,6 +91,10 @@ pub struct Session {
     cursors: HashMap<String, Place>,
     /// After an error in the extended protocol: messages are skipped up to the next Sync.
     skipping: bool,
+    /// Whether the messages being answered end with a Sync (or are a simple Query).
+    batch_synced: bool,
+    /// Characters of the client's message before the statement that runs.
+    position_offset: usize,
     pub tier: Tier,
 }
 
@@ -179,6 +183,7 @@ impl Session {
     }
 
     fn ready(&mut self) {
+        self.report_settings();
         let status = self.status();
         backend::ready_for_query(status, &mut self.client.output);
     }
@@ -222,7 +227,10 @@ impl Session {
         };
         let committed = matches!(ending, Ok(Ending::Committed));
         self.adopt_settings(if committed { settings.0 } else { settings.1 });
-        for (place, lane) in lanes {
+        for (place, mut lane) in lanes {
+            // What the commit set free: notifications, warnings.
+            let aside = std::mem::take(&mut lane.aside);
+            self.client.output.extend_from_slice(&aside);
             let healthy = !lane.busy && lane.transaction_status == b'I';
             if healthy && self.pin_at_end.contains(&place) {
                 self.pinned.push((place, lane));

@@ -8,6 +8,7 @@ use atoll_wire::frontend;
 use bytes::BytesMut;
 
 use super::Session;
+use crate::directory::bootstrap;
 use crate::error::{Error, Result};
 use crate::lane::{Lane, ResultSet};
 use crate::place::{Autocommit, Kind, Participants, Place};
@@ -41,13 +42,19 @@ impl Session {
         let cancel = self.cancel.clone();
         let result = async {
             let lane = self.participant(place, path, write).await?;
+            lane.notices.clear();
             cancel.enter(lane);
             let result = lane.query(sql).await;
+            let notices = lane.notices.split();
             if cancel.leave(lane) {
                 cancel.settled().await;
                 if !lane.busy {
                     let _ = lane.query("").await;
                 }
+            }
+            if place == Place::CATALOG {
+                // The other places say the same, or what is none of the client's business.
+                self.client.output.extend_from_slice(&notices);
             }
             result
         }
@@ -80,7 +87,16 @@ impl Participants for Session {
     async fn run(&mut self, place: Place, search_path: Option<&str>, sql: &str) -> Result<Vec<ResultSet>> {
         self.allow_ddl(place).await.inspect_err(|_| self.note_failure())?;
         let path: Arc<str> = search_path.map_or_else(|| self.plain_path(), Into::into);
-        self.run_at(place, &path, sql, true).await
+        let result = self.run_at(place, &path, sql, true).await;
+        if let Some(index) = self.transaction.as_ref().and_then(|transaction| transaction.position(place)) {
+            let transaction = self.transaction.as_mut().expect("found above");
+            let aside = std::mem::take(&mut transaction.participants[index].lane.aside);
+            if place == Place::CATALOG {
+                // Said once for the whole cluster, in the client's own names.
+                self.client.output.extend_from_slice(&aside);
+            }
+        }
+        result
     }
 
     async fn run_privileged(&mut self, place: Place, sql: &str) -> Result<()> {
@@ -128,12 +144,38 @@ impl Autocommit for Session {
             lane.query("SET session_replication_role = 'replica'").await?;
         }
         let cancel = self.cancel.clone();
+        lane.notices.clear();
         cancel.enter(&lane);
         let result = lane.query(sql).await;
         if cancel.leave(&lane) {
             cancel.settled().await;
         }
+        if place == Place::CATALOG {
+            self.client.output.extend_from_slice(&lane.notices);
+        }
         result
+    }
+
+    async fn create_database(&mut self, name: &str, options: &str) -> Result<()> {
+        let cluster = self.worker.cluster.clone();
+        let (keeper, role) = (cluster.keeper.clone(), self.role.to_string());
+        let (name, options) = (name.to_owned(), options.to_owned());
+        cluster.on_control(async move { bootstrap::create_database(&keeper, &role, &name, &options).await }).await
+    }
+
+    async fn drop_database(&mut self, name: &str, if_exists: bool, force: bool) -> Result<bool> {
+        let cluster = self.worker.cluster.clone();
+        if *self.database == *name {
+            return Err(Error::sql("55006", "cannot drop the currently open database"));
+        }
+        let sessions = cluster.cancels.sessions_of(name);
+        if !force && sessions > 0 {
+            let (verb, plural) = if sessions == 1 { ("is", "") } else { ("are", "s") };
+            return Err(Error::sql("55006", format!("database \"{name}\" is being accessed by other users"))
+                .with_detail(format!("There {verb} {sessions} other session{plural} using the database.")));
+        }
+        let (keeper, role, name) = (cluster.keeper.clone(), self.role.to_string(), name.to_owned());
+        cluster.on_control(async move { bootstrap::drop_database(&keeper, &role, &name, if_exists).await }).await
     }
 }
 

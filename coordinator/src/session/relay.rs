@@ -3,14 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 
 use atoll_wire::backend::{self, decode};
-use atoll_wire::frames::peek;
+use atoll_wire::frames::{Frame, peek};
 use atoll_wire::frontend::tag;
 use bytes::{BufMut as _, Bytes};
 
 use super::client::Client;
 use super::settings::REPORTED;
 use crate::error::{Error, Result, sqlstate};
-use crate::facts::TypeMap;
+use crate::facts::{TypeMap, sliced_schema};
 use crate::lane::Lane;
 
 /// What is due next, in order.
@@ -42,6 +42,17 @@ pub struct Relayed {
     pub tag: Option<String>,
 }
 
+/// What ends a COPY FROM STDIN on the client's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyEnd {
+    /// Simple protocol: CopyDone or CopyFail.
+    Done,
+    /// Extended protocol, the messages so far ended with a Sync, which a server ignores during COPY: the next Sync takes its place.
+    SyncAgain,
+    /// Extended protocol, no Sync so far: the one to come also ends the session's batch.
+    FirstSync,
+}
+
 /// One exchange between a client and a backend.
 pub struct Relay<'a> {
     pub client: &'a mut Client,
@@ -49,9 +60,11 @@ pub struct Relay<'a> {
     pub reported: &'a mut HashMap<String, String>,
     /// Where a group's own type OIDs differ from the catalog database's.
     pub types: Option<&'a TypeMap>,
-    pub extended: bool,
+    pub copy_end: CopyEnd,
     /// The backend's table OIDs are the ones the client knows (catalog database).
     pub keep_tables: bool,
+    /// Characters of the client's message before the statement's text.
+    pub position_offset: usize,
 }
 
 impl Relay<'_> {
@@ -142,7 +155,12 @@ impl Relay<'_> {
                     return Err(lost_session(self.lane, fields));
                 }
                 outcome.error = Some(fields.sqlstate().to_owned());
-                self.client.push(frame);
+                let mut fields = fields;
+                if localize_error(&mut fields, self.position_offset) {
+                    backend::error_response(&fields, &mut self.client.output);
+                } else {
+                    self.client.push(frame);
+                }
                 // The backend skips to the Sync, and so do the answers that were queued behind.
                 while due.front().is_some_and(|next| !matches!(next, Expect::Query | Expect::Ready)) {
                     due.pop_front();
@@ -242,14 +260,11 @@ impl Relay<'_> {
                 tag::COPY_DONE | tag::COPY_FAIL if !ended => {
                     self.lane.send(frame.raw).await?;
                     ended = true;
-                    if !self.extended {
+                    if self.copy_end == CopyEnd::Done {
                         return Ok(());
                     }
                 }
-                tag::SYNC if ended => {
-                    self.lane.send(frame.raw).await?;
-                    return Ok(());
-                }
+                tag::SYNC if ended => return self.sync(frame).await,
                 tag::SYNC | tag::FLUSH => {}
                 tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {}
                 other => {
@@ -284,16 +299,22 @@ impl Relay<'_> {
             return Err(Error::internal("an agent broke the protocol"));
         };
         self.lane.unread(frames);
-        while self.extended {
+        while self.copy_end != CopyEnd::Done {
             self.client.flush().await?;
             match self.client.next().await? {
                 None => return Err(Error::Client(std::io::ErrorKind::UnexpectedEof.into())),
-                Some(frame) if frame.tag == tag::SYNC => {
-                    self.lane.send(frame.raw).await?;
-                    break;
-                }
+                Some(frame) if frame.tag == tag::SYNC => return self.sync(frame).await,
                 Some(_) => {}
             }
+        }
+        Ok(())
+    }
+
+    /// The Sync after COPY's data: the backend ignored the one before.
+    async fn sync(&mut self, frame: Frame) -> Result<()> {
+        self.lane.send(frame.raw.clone()).await?;
+        if self.copy_end == CopyEnd::FirstSync {
+            self.client.put_back(frame);
         }
         Ok(())
     }
@@ -318,6 +339,22 @@ pub fn rewrite_row_description(frame: &mut [u8], types: Option<&TypeMap>) {
         column[6..10].copy_from_slice(&known.to_be_bytes());
         at += 18;
     }
+}
+
+/// Puts a backend's error in the client's terms: users' schemas for slices, positions in the client's message. Whether anything changed.
+pub fn localize_error(fields: &mut backend::ErrorFields, position_offset: usize) -> bool {
+    let mut changed = false;
+    if let Some(schema) = fields.get(b's').and_then(sliced_schema).map(str::to_owned) {
+        fields.set(b's', schema);
+        changed = true;
+    }
+    if position_offset > 0
+        && let Some(position) = fields.get(b'P').and_then(|text| text.parse::<usize>().ok())
+    {
+        fields.set(b'P', (position + position_offset).to_string());
+        changed = true;
+    }
+    changed
 }
 
 fn out_of_step(frame_tag: u8) -> Error {

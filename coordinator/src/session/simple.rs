@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use atoll_planner::plan::{Access, Plan, Residue, Site};
+use atoll_planner::plan::{Access, Plan, Refusal, Residue, Site};
 use atoll_wire::backend;
 use atoll_wire::frames::Frame;
 use atoll_wire::frontend::{self, Query};
 use bytes::Bytes;
 
-use super::relay::{Expect, Relay, Relayed};
+use super::relay::{CopyEnd, Expect, Relay, Relayed, localize_error};
 use super::{Held, Session, Tier};
 use crate::error::{Error, Result};
 use crate::place::Place;
@@ -35,14 +35,19 @@ impl Session {
         self.statements.remove("");
         self.portals.remove("");
         let statements = split_script(query.sql);
+        self.batch_synced = true;
         let outcome = match statements.as_slice() {
             [] => {
                 backend::empty_query_response(&mut self.client.output);
                 Ok(())
             }
-            [one] => self.execute_text(one).await,
-            many => self.execute_script(many).await,
+            [one] => {
+                self.position_offset = characters_before(query.sql, one);
+                self.execute_text(one).await
+            }
+            many => self.execute_script(query.sql, many).await,
         };
+        self.position_offset = 0;
         self.conclude(outcome).await
     }
 
@@ -60,9 +65,7 @@ impl Session {
 
     /// After a statement's error: tells the client, fails an explicit block, rolls an implicit one back.
     pub(super) async fn fail(&mut self, error: &Error) {
-        if !error.already_told() {
-            self.client.push_error(error);
-        }
+        self.tell(error);
         self.note_failure();
         if self.transaction.as_ref().is_some_and(|transaction| !transaction.explicit) {
             // The error was told; a rollback that fails as well leaves nothing behind but ended backends.
@@ -70,9 +73,19 @@ impl Session {
         }
     }
 
+    /// Sends an ErrorResponse, unless the client has it already.
+    pub(super) fn tell(&mut self, error: &Error) {
+        if !error.already_told() {
+            let mut fields = error.fields();
+            localize_error(&mut fields, self.position_offset);
+            backend::error_response(&fields, &mut self.client.output);
+        }
+    }
+
     /// Several statements in one message: an implicit transaction, which BEGIN among them makes explicit and COMMIT ends.
-    async fn execute_script(&mut self, statements: &[&str]) -> Result<()> {
+    async fn execute_script(&mut self, message: &str, statements: &[&str]) -> Result<()> {
         for text in statements {
+            self.position_offset = characters_before(message, text);
             self.open_implicit();
             self.execute_text(text).await?;
         }
@@ -106,7 +119,7 @@ impl Session {
         match &statement.plan {
             Plan::Empty => backend::empty_query_response(&mut self.client.output),
             Plan::Transaction(_) => {}
-            Plan::Refuse(refusal) => return Err(Error::Refused(Box::new(refusal.clone()))),
+            Plan::Refuse(refusal) => return Err(self.refusal(refusal, statement).await),
             Plan::Relay(relay) => {
                 let text = match &relay.text {
                     None => None,
@@ -123,6 +136,7 @@ impl Session {
             }
             Plan::Session(command) => self.session_command(command, statement, ask).await?,
             Plan::Insert(_)
+            | Plan::InsertSelect(_)
             | Plan::ReferenceWrite(_)
             | Plan::Ddl(_)
             | Plan::Distribute(_)
@@ -130,6 +144,19 @@ impl Session {
             | Plan::Maintenance(_) => self.execute_widely(statement, ask).await?,
         }
         Ok(())
+    }
+
+    /// What a client hears of a statement that Atoll does not answer: PostgreSQL's own error first, if it does not either.
+    pub async fn refusal(&mut self, refusal: &Refusal, statement: &Arc<Statement>) -> Error {
+        match self.ask_postgres(&statement.text, &statement.types, Place::CATALOG).await {
+            Err(error @ Error::Server(_)) => error,
+            _ => Error::Refused(Box::new(refusal.clone())),
+        }
+    }
+
+    /// Whether the messages being answered end with a Sync.
+    pub fn has_synced(&self) -> bool {
+        self.batch_synced
     }
 
     /// Where a statement without a key runs.
@@ -178,7 +205,12 @@ impl Session {
                 due.push_back(Expect::Ready);
             }
         }
-        let relayed = self.exchange(&mut held, out.freeze(), due, !matches!(ask, Ask::Simple)).await;
+        let copy_end = match ask {
+            Ask::Simple => CopyEnd::Done,
+            Ask::Bound(_) if self.batch_synced => CopyEnd::SyncAgain,
+            Ask::Bound(_) => CopyEnd::FirstSync,
+        };
+        let relayed = self.exchange(&mut held, out.freeze(), due, copy_end).await;
         self.tier = Tier::Relay;
         self.after_relay(held, relayed, sql, access, residue).await
     }
@@ -221,7 +253,7 @@ impl Session {
         held: &mut Held,
         out: Bytes,
         due: VecDeque<Expect>,
-        extended: bool,
+        copy_end: CopyEnd,
     ) -> Result<Relayed> {
         let facts = self.facts();
         let (place, lane) = match held {
@@ -242,7 +274,16 @@ impl Session {
         let result = match sent {
             Ok(()) => {
                 let client = &mut self.client;
-                Relay { client, lane, reported: &mut self.reported, types, extended, keep_tables: place == Place::CATALOG }.run(due).await
+                let relay = Relay {
+                    client,
+                    lane,
+                    reported: &mut self.reported,
+                    types,
+                    copy_end,
+                    keep_tables: place == Place::CATALOG,
+                    position_offset: self.position_offset,
+                };
+                relay.run(due).await
             }
             Err(error) => Err(error),
         };
@@ -255,4 +296,10 @@ impl Session {
         }
         result
     }
+}
+
+/// How many characters of the message stand before one of its statements, as PostgreSQL counts error positions.
+fn characters_before(message: &str, statement: &str) -> usize {
+    let offset = (statement.as_ptr() as usize).saturating_sub(message.as_ptr() as usize);
+    message.get(..offset).map_or(0, |before| before.chars().count())
 }

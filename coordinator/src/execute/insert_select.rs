@@ -1,0 +1,145 @@
+//! INSERT ... SELECT whose rows change shards: the query's rows are gathered in a temporary table at home, under the types and defaults
+//! of the target's columns, then each shard gets those whose keys hash into its range.
+
+use std::sync::Arc;
+
+use atoll_planner::catalog::Column;
+use atoll_planner::directory::KeyType;
+use atoll_planner::hash::sql_hash;
+use atoll_planner::plan::{InsertSelect, Keys, Many, Merge, Plan};
+use atoll_planner::{quote_identifier, quote_literal};
+
+use super::route::Route;
+use crate::error::{Error, Result};
+use crate::place::{Participants as _, Place};
+use crate::plans::Statement;
+use crate::session::Session;
+use crate::session::simple::Ask;
+
+/// The temporary table; its name cannot be a user's that is in use, because it is dropped before and after.
+const GATHERED: &str = "atoll_gathered_rows";
+
+impl Session {
+    /// Runs it inside the transaction; yields the command tag.
+    ///
+    /// # Errors
+    /// The statement's; 23502 for rows without a key.
+    pub async fn insert_select(
+        &mut self,
+        insert: &InsertSelect,
+        statement: &Arc<Statement>,
+        ask: Ask<'_>,
+    ) -> Result<String> {
+        if insert.key.key_type == KeyType::Bytea {
+            return Err(Error::unsupported("INSERT ... SELECT into a table distributed by a bytea column is not supported")
+                .with_hint("Use COPY."));
+        }
+        let facts = self.facts();
+        let columns: Vec<Column> = facts
+            .catalog
+            .relations
+            .get(&insert.table)
+            .map(|relation| relation.columns.iter().filter(|column| !column.generated).cloned().collect())
+            .ok_or_else(|| Error::internal("INSERT into a table that the catalog does not know"))?;
+        let path = self.plain_path();
+        let definitions: Vec<String> = columns.iter().map(definition).collect();
+        let create = format!(
+            "DROP TABLE IF EXISTS pg_temp.{GATHERED}; CREATE TEMPORARY TABLE {GATHERED} ({}) ON COMMIT DROP",
+            definitions.join(", ")
+        );
+        self.run_at(Place::HOME, &path, &create, false).await?;
+        self.gather_rows(insert, statement, ask).await?;
+
+        let key = quote_identifier(&insert.key.name);
+        let empty = format!("SELECT count(*) FROM pg_temp.{GATHERED} WHERE {key} IS NULL");
+        let sets = self.run_at(Place::HOME, &path, &empty, false).await?;
+        if sets.first().map(|set| set.scalar()).transpose()? != Some("0") {
+            return Err(Error::sql(
+                "23502",
+                format!(
+                    "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
+                    insert.key.name, insert.table.name
+                ),
+            )
+            .with_detail("The distribution column decides the row's shard, and cannot be null."));
+        }
+        let shards = match self.route(insert.colocation, insert.key.key_type, &Keys::All, None).await? {
+            Route::One(shard) => vec![shard],
+            Route::Many(shards) => shards,
+        };
+        let names: Vec<String> = columns.iter().map(|column| quote_identifier(&column.name)).collect();
+        let names = names.join(", ");
+        let hash = sql_hash(insert.key.key_type, &key);
+        let mut count = 0;
+        for shard in shards {
+            let rows = format!(
+                "SELECT {names} FROM pg_temp.{GATHERED} WHERE {hash} BETWEEN {} AND {}",
+                shard.hash_from, shard.hash_to
+            );
+            let target = format!(
+                "{}.{} ({names})",
+                quote_identifier(&shard.id.schema(&insert.table.schema)),
+                quote_identifier(&insert.table.name)
+            );
+            let place = Place::data(shard.group);
+            if place == Place::HOME {
+                let sql = format!("INSERT INTO {target} OVERRIDING SYSTEM VALUE {rows}");
+                let sets = self.run_at(place, &path, &sql, true).await?;
+                let done = sets.first().and_then(|set| atoll_wire::backend::decode::rows_of_tag(&set.tag));
+                count += done.unwrap_or(0);
+            } else {
+                let from = format!("COPY ({rows}) TO STDOUT (FORMAT binary)");
+                let to = format!("COPY {target} FROM STDIN (FORMAT binary)");
+                count += self.copy_between((Place::HOME, &from), (place, &to)).await?;
+            }
+        }
+        self.run_at(Place::HOME, &path, &format!("DROP TABLE pg_temp.{GATHERED}"), false).await?;
+        Ok(format!("INSERT 0 {count}"))
+    }
+
+    /// Fills the temporary table with the query's rows.
+    async fn gather_rows(&mut self, insert: &InsertSelect, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
+        let columns = match &insert.columns {
+            None => String::new(),
+            Some(columns) => {
+                let names: Vec<String> = columns.iter().map(|column| quote_identifier(column)).collect();
+                format!(" ({})", names.join(", "))
+            }
+        };
+        let overriding = insert.overriding.unwrap_or_default();
+        let head = format!("INSERT INTO pg_temp.{GATHERED}{columns} {overriding} ");
+        let sql = match &*insert.source {
+            Plan::Relay(_) => format!("{head}{}", insert.query),
+            Plan::Gather(gather) => format!("{head}{}", self.staged(&gather.merge, statement, ask).await?),
+            Plan::Sharded(sharded) => match &sharded.many {
+                Many::Merge(merge) => format!("{head}{}", self.staged(merge, statement, ask).await?),
+                Many::Refuse(refusal) => return Err(Error::Refused(Box::new(refusal.clone()))),
+                Many::Write(_) => return Err(unsupported()),
+            },
+            _ => return Err(unsupported()),
+        };
+        let path = self.plain_path();
+        self.run_for_rows(Place::HOME, &path, &sql, statement, ask, None).await.map(drop)
+    }
+
+    /// Stages a merge's fragments; what is left is its query.
+    async fn staged(&mut self, merge: &Merge, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<String> {
+        self.stage_fragments(merge, statement, ask).await?;
+        Ok(merge.sql.clone())
+    }
+}
+
+fn unsupported() -> Error {
+    Error::unsupported("INSERT with the rows of a statement that itself writes to several shards is not supported")
+        .with_hint("Store the rows in a table that is not distributed first.")
+}
+
+/// A column of the temporary table: the target's type and default, so that rows are what they would be there.
+fn definition(column: &Column) -> String {
+    let default = match (&column.identity, &column.default) {
+        (Some(identity), _) => format!(" DEFAULT nextval({})", quote_literal(&identity.sequence)),
+        (None, Some(default)) => format!(" DEFAULT {default}"),
+        (None, None) => String::new(),
+    };
+    format!("{} {}{default}", quote_identifier(&column.name), column.type_name)
+}

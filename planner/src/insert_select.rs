@@ -1,0 +1,59 @@
+//! INSERT ... SELECT whose rows change shards: the query's rows are gathered at home first, then go to the shards of their keys.
+
+use crate::directory::ColocationId;
+use crate::directory::{KeyColumn, TableName};
+use crate::plan::{InsertSelect, Plan, Refusal};
+use crate::statement::{Context, plan, refuse};
+use crate::syntax::{Insert, InsertSource, Overriding};
+
+/// The plan for an INSERT with a query, when every part of it can be gathered.
+pub(crate) fn gather(
+    context: &Context<'_, '_, '_>,
+    insert: &Insert<'_>,
+    table: &TableName,
+    colocation: ColocationId,
+    key: &KeyColumn,
+) -> Plan {
+    let InsertSource::Query(query) = &insert.source else { return refuse("INSERT without a query").into() };
+    let hint = "Insert the rows into a table that is not distributed first, or select the distribution key of a co-located \
+                table into the distribution key.";
+    let refused = |what: &str| {
+        Plan::from(Refusal {
+            hint: Some(hint.to_owned()),
+            ..refuse(format!("INSERT ... SELECT that moves rows between shards is not supported with {what}"))
+        })
+    };
+    if insert.on_conflict.is_some() {
+        return refused("ON CONFLICT");
+    }
+    if insert.returning.is_some() {
+        return refused("RETURNING");
+    }
+    if insert.with.is_some() {
+        return refused("WITH in front of INSERT");
+    }
+    if insert.columns.iter().flatten().any(|column| column.indirect) {
+        return refused("parts of columns");
+    }
+    let text = context.sql.get(query.span.start..insert.tail).unwrap_or_default().trim().to_owned();
+    let source = plan(&text, &context.facts);
+    if let Plan::Refuse(refusal) = source {
+        // Its position is in the query alone.
+        return Plan::Refuse(Refusal { position: None, ..refusal });
+    }
+    Plan::InsertSelect(InsertSelect {
+        table: table.clone(),
+        colocation,
+        key: key.clone(),
+        columns: insert
+            .columns
+            .as_ref()
+            .map(|columns| columns.iter().map(|column| column.name.name.to_string()).collect()),
+        overriding: insert.overriding.map(|overriding| match overriding {
+            Overriding::System => "OVERRIDING SYSTEM VALUE",
+            Overriding::User => "OVERRIDING USER VALUE",
+        }),
+        query: text,
+        source: Box::new(source),
+    })
+}
