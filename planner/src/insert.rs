@@ -65,10 +65,7 @@ fn from_query(context: &Context<'_, '_, '_>, insert: &Insert<'_>, target: usize)
         matches!(occurrence.target, Target::Unsharded | Target::Unknown)
     };
     let computes = missing(insert, occurrence.relation).is_some();
-    if computes
-        || context.analysis.occurrences.iter().any(homeless)
-        || context.needs_home()
-        || !context.fits_on_shard()
+    if computes || context.analysis.occurrences.iter().any(homeless) || context.needs_home() || !context.fits_on_shard()
     {
         return gathered();
     }
@@ -300,7 +297,7 @@ impl<'f> Rows<'_, 'f, '_, '_> {
             .iter()
             .take(rows[0].0.len())
             .enumerate()
-            .map(|(index, column)| Source::Given(index, *column))
+            .map(|(index, column)| Source::Given(index, column))
             .collect();
         for column in &self.relation.columns {
             let given = columns.iter().take(rows[0].0.len()).any(|given| given.name == column.name);

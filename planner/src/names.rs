@@ -1,7 +1,5 @@
 //! What names mean: relations and functions, found as PostgreSQL finds them along the search path.
 
-use std::borrow::Cow;
-
 use crate::Facts;
 use crate::catalog::{Function, Relation, RelationKind, Volatility};
 use crate::directory::{ColocationId, KeyColumn, Table, TableName};
@@ -258,16 +256,13 @@ impl<'f> Facts<'f> {
     }
 
     /// Whether any distributed table, or view over one, has this name in whatever schema.
-    pub(crate) fn names_distributed(&self, name: &Cow<'_, str>) -> bool {
+    pub(crate) fn names_distributed(&self, name: &str) -> bool {
         self.directory
             .tables
             .iter()
-            .any(|(full, table)| full.name == *name && matches!(table, Table::Distributed { .. }))
+            .any(|(full, table)| full.name == name && matches!(table, Table::Distributed { .. }))
             || self.search_path.iter().any(|schema| {
-                matches!(
-                    self.found(TableName::new(schema, name.as_ref())),
-                    Ok(Found { target: Target::DistributedView, .. })
-                )
+                matches!(self.found(TableName::new(schema, name)), Ok(Found { target: Target::DistributedView, .. }))
             })
     }
 }

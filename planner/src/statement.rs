@@ -196,7 +196,7 @@ impl Context<'_, '_, '_> {
             if let Routine::BuiltIn(built_in) = &function.routine
                 && built_in.effect == Effect::Size
             {
-                edits.size(&function.call);
+                edits.size(function.call);
             }
         }
         if site != Site::Catalog {

@@ -7,8 +7,10 @@
 
 mod facts;
 mod keys;
+mod resolve;
 mod scope;
 mod walk;
+mod writes;
 
 use std::ops::Range;
 

@@ -2,22 +2,21 @@
 
 use std::collections::HashMap;
 
-use super::facts::{Pin, Side};
-use super::scope::{Columns, Item, KeyTerm, Output, Resolved, SYSTEM_COLUMNS, Scope, ScopeId, readings};
+use super::facts::Pin;
+use super::scope::{Columns, Item, KeyTerm, Output, Resolved, SYSTEM_COLUMNS, Scope, ScopeId};
 use super::{Analysis, BlockFacts, Flow, FunctionUse, Occurrence, Qualifier, QueryFacts};
 use crate::Facts;
 use crate::catalog::FunctionKind;
 use crate::names::{Found, Routine, Target};
 use crate::syntax::{
-    Assignment, Body, Child, Delete, Distinct, Expr, ExprKind, FromItem, Ident, Insert, InsertSource, JoinCondition,
-    JoinKind, LimitCount, MergeInto, Name, OnConflict, Query, Returning, Select, SelectItem, Statement, TableRef,
-    Update, With,
+    Body, Child, Distinct, Expr, ExprKind, FromItem, Ident, JoinCondition, JoinKind, LimitCount, Name, Query, Select,
+    Statement, TableRef, With,
 };
 
 /// Output columns of a query; `None` when their names are not known.
 pub(super) type Outputs<'a> = Option<Vec<Output<'a>>>;
 
-struct CteEntry<'t, 'a> {
+pub(super) struct CteEntry<'t, 'a> {
     name: &'t str,
     id: usize,
     outputs: Outputs<'a>,
@@ -29,7 +28,7 @@ pub(super) struct Walker<'f, 't, 'a> {
     pub analysis: Analysis<'f, 't, 'a>,
     pub pins: Vec<Pin>,
     pub flows: Vec<(Flow, Vec<usize>)>,
-    ctes: Vec<CteEntry<'t, 'a>>,
+    pub(super) ctes: Vec<CteEntry<'t, 'a>>,
     /// How often each CTE is named, by its id.
     cte_uses: Vec<usize>,
     /// The queries being walked: position among the analysis's queries, first scope, CTEs visible before.
@@ -108,7 +107,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         self.analysis.scopes.len() - 1
     }
 
-    fn block(&mut self, parent: Option<usize>) -> usize {
+    pub(super) fn block(&mut self, parent: Option<usize>) -> usize {
         self.analysis.blocks.push(BlockFacts {
             parent,
             selection: None,
@@ -129,7 +128,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         }
     }
 
-    fn with(&mut self, with: Option<&'t With<'a>>, block: Option<usize>) {
+    pub(super) fn with(&mut self, with: Option<&'t With<'a>>, block: Option<usize>) {
         let Some(with) = with else { return };
         self.analysis.with = true;
         for cte in &with.ctes {
@@ -252,7 +251,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     ) -> (Outputs<'a>, ScopeId) {
         let block = self.block(outer);
         let scope = self.scope(parent);
-        let joined: Vec<_> = select.from.iter().map(|item| self.from_item(item, scope, parent, block)).collect();
+        let joined: Vec<_> = select.from.iter().map(|item| self.walk_from(item, scope, parent, block)).collect();
         if let Some(into) = select.into {
             self.analysis.into = Some(into);
         }
@@ -366,7 +365,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     }
 
     /// Registers a FROM item and everything in it. `outer` is what its non-lateral subqueries can refer to.
-    fn from_item(
+    pub(super) fn walk_from(
         &mut self,
         item: &'t FromItem<'a>,
         scope: ScopeId,
@@ -396,8 +395,8 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             }
             FromItem::Join { kind, left, right, condition, alias } => {
                 let items = self.analysis.scopes[scope].items.len();
-                let left = Box::new(self.from_item(left, scope, outer, block));
-                let right = Box::new(self.from_item(right, scope, outer, block));
+                let left = Box::new(self.walk_from(left, scope, outer, block));
+                let right = Box::new(self.walk_from(right, scope, outer, block));
                 if matches!(condition, JoinCondition::Using(_) | JoinCondition::Natural) {
                     let scope = &mut self.analysis.scopes[scope];
                     scope.merges = true;
@@ -465,7 +464,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         Joined::Leaf(first..first + 1)
     }
 
-    fn occurrence(&mut self, table: &'t TableRef<'a>, block: usize, written: bool) -> usize {
+    pub(super) fn occurrence(&mut self, table: &'t TableRef<'a>, block: usize, written: bool) -> usize {
         let Found { full, target, relation } = self.facts.find_relation(&table.name);
         let occurrence = self.analysis.occurrences.len();
         let parts = &table.name.parts;
@@ -494,127 +493,6 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             pins: None,
         });
         occurrence
-    }
-
-    /// The table that a statement changes, as an item of the scope.
-    fn target(&mut self, table: &'t TableRef<'a>, scope: ScopeId, block: usize) -> usize {
-        let occurrence = self.occurrence(table, block, true);
-        let columns = Columns::Base { occurrence, aliased: table.alias.is_some(), renamed: &[] };
-        self.analysis.scopes[scope].items.push(Item { name: table.visible_name().into(), columns });
-        occurrence
-    }
-
-    fn assignments(&mut self, assignments: &'t [Assignment<'a>], target: usize, scope: ScopeId) {
-        for assignment in assignments {
-            self.expr(&assignment.value, scope);
-            self.analysis.assignments.push((target, assignment));
-        }
-    }
-
-    fn items(&mut self, items: &'t [SelectItem<'a>], scope: ScopeId) {
-        items.iter().for_each(|item| self.expr(&item.expr, scope));
-    }
-
-    fn returning(&mut self, returning: Option<&'t Returning<'a>>, scope: ScopeId) {
-        if let Some(returning) = returning {
-            self.items(&returning.items, scope);
-        }
-    }
-
-    fn update(&mut self, update: &'t Update<'a>, outer: Option<usize>) -> Outputs<'a> {
-        let visible = self.ctes.len();
-        self.with(update.with.as_ref(), outer);
-        let (block, scope) = (self.block(outer), self.scope(None));
-        let target = self.target(&update.target, scope, block);
-        let mut joined = vec![Joined::Leaf(target..target + 1)];
-        joined.extend(update.from.iter().map(|item| self.from_item(item, scope, None, block)));
-        self.assignments(&update.assignments, target, scope);
-        if let Some(selection) = &update.selection {
-            self.expr(selection, scope);
-        }
-        self.returning(update.returning.as_ref(), scope);
-        self.block_facts(joined, update.selection.as_ref(), scope, block);
-        self.ctes.truncate(visible);
-        None
-    }
-
-    fn delete(&mut self, delete: &'t Delete<'a>, outer: Option<usize>) -> Outputs<'a> {
-        let visible = self.ctes.len();
-        self.with(delete.with.as_ref(), outer);
-        let (block, scope) = (self.block(outer), self.scope(None));
-        let target = self.target(&delete.target, scope, block);
-        let mut joined = vec![Joined::Leaf(target..target + 1)];
-        joined.extend(delete.using.iter().map(|item| self.from_item(item, scope, None, block)));
-        if let Some(selection) = &delete.selection {
-            self.expr(selection, scope);
-        }
-        self.returning(delete.returning.as_ref(), scope);
-        self.block_facts(joined, delete.selection.as_ref(), scope, block);
-        self.ctes.truncate(visible);
-        None
-    }
-
-    fn insert(&mut self, insert: &'t Insert<'a>, outer: Option<usize>) -> Outputs<'a> {
-        let visible = self.ctes.len();
-        self.with(insert.with.as_ref(), outer);
-        let (block, scope) = (self.block(outer), self.scope(None));
-        let target = self.target(&insert.target, scope, block);
-        let position = self.key_position(target, insert.columns.as_deref());
-        self.analysis.inserts.push((target, insert));
-        match &insert.source {
-            InsertSource::DefaultValues => {}
-            InsertSource::Values(rows) => {
-                let values = self.scope(None);
-                rows.iter().flat_map(|row| &row.values).for_each(|expr| self.expr(expr, values));
-                self.pin_to_rows(target, position, rows.iter().map(|row| row.values.as_slice()));
-            }
-            InsertSource::Query(query) => {
-                let outputs = self.query(query, None, Some(block));
-                self.pin_to_query(target, position, query, outputs);
-            }
-        }
-        let excluded = Item { name: "excluded".into(), columns: Columns::Opaque };
-        if let Some(OnConflict { exprs, assignments }) = &insert.on_conflict {
-            let inner = self.scope(Some(scope));
-            self.analysis.scopes[inner].items.push(excluded);
-            exprs.iter().for_each(|expr| self.expr(expr, inner));
-            self.assignments(assignments, target, inner);
-        }
-        self.returning(insert.returning.as_ref(), scope);
-        self.ctes.truncate(visible);
-        None
-    }
-
-    fn merge(&mut self, merge: &'t MergeInto<'a>, outer: Option<usize>) -> Outputs<'a> {
-        let visible = self.ctes.len();
-        self.with(merge.with.as_ref(), outer);
-        let (block, scope) = (self.block(outer), self.scope(None));
-        let target = self.target(&merge.target, scope, block);
-        let source = self.from_item(&merge.source, scope, None, block);
-        self.expr(&merge.condition, scope);
-        merge.exprs.iter().for_each(|expr| self.expr(expr, scope));
-        self.assignments(&merge.assignments, target, scope);
-        self.block_facts(vec![source], None, scope, block);
-        // Rows of the target that match nothing stay as they are; rows of the source all count.
-        let side = Side::Only(target..target + 1);
-        for conjunct in merge.condition.conjuncts() {
-            self.conjunct(conjunct, scope, &side);
-        }
-        for (columns, values) in &merge.inserts {
-            values.iter().for_each(|expr| self.expr(expr, scope));
-            let position = self.key_position(target, if columns.is_empty() { None } else { Some(columns) });
-            let value = position.and_then(|position| values.get(position));
-            let anchored = value.and_then(|value| self.key_term(value, scope)).and_then(|term| term.single());
-            match anchored {
-                Some(from) => {
-                    // What is inserted belongs where its source row is: without a pin there, the target has none either.
-                    self.analysis.merge_sources.push((from, target));
-                }
-                None => self.analysis.merge_unanchored = true,
-            }
-        }
-        self.ctes.truncate(visible);
-        None
     }
 
     /// Walks an expression: its columns, functions and subqueries.
@@ -745,104 +623,6 @@ fn is_reg_type(name: &str) -> bool {
             | "regdictionary"
             | "regcollation"
     )
-}
-
-impl<'t, 'a> Analysis<'_, 't, 'a> {
-    /// The distribution key that an expression is, if it is one, and how many scopes outside.
-    pub fn key_term_at(&self, expr: &Expr<'_>, scope: ScopeId) -> Option<(KeyTerm, usize)> {
-        let ExprKind::Column(name) = &expr.bare().kind else { return None };
-        match self.resolve(name, scope) {
-            (Resolved::Base { occurrence, column }, depth) => {
-                let (_, key) = self.occurrences[occurrence].distributed()?;
-                (key.name == column).then(|| (KeyTerm::of(occurrence), depth))
-            }
-            (Resolved::Derived { key, .. }, depth) => key.map(|key| (key, depth)),
-            _ => None,
-        }
-    }
-
-    pub fn resolve(&self, name: &Name<'_>, scope: ScopeId) -> (Resolved, usize) {
-        let readings = readings(name);
-        let mut depth = 0;
-        let mut next = Some(scope);
-        while let Some(id) = next {
-            let scope = &self.scopes[id];
-            for reading in &readings {
-                let found = match reading.table {
-                    Some(table) => self.resolve_qualified(scope, reading.schema, table, reading.column),
-                    None => self.resolve_bare(scope, reading.column),
-                };
-                if let Some(resolved) = found {
-                    return (resolved, depth);
-                }
-            }
-            next = scope.parent;
-            depth += 1;
-        }
-        (Resolved::Unknown, depth)
-    }
-
-    fn resolve_qualified(
-        &self,
-        scope: &Scope<'t, 'a>,
-        schema: Option<&str>,
-        table: &str,
-        column: &str,
-    ) -> Option<Resolved> {
-        let item = scope.items.iter().find(|item| {
-            item.name == table
-                && schema.is_none_or(|schema| {
-                    matches!(&item.columns, Columns::Base { occurrence, aliased: false, .. }
-                        if self.occurrences[*occurrence].full.schema == schema)
-                })
-        })?;
-        Some(self.column_of(item, column).unwrap_or(Resolved::Unknown))
-    }
-
-    fn resolve_bare(&self, scope: &Scope<'t, 'a>, column: &str) -> Option<Resolved> {
-        let mut found = scope.items.iter().filter_map(|item| self.column_of(item, column));
-        if let Some(first) = found.next() {
-            let several = found.next().is_some();
-            let usable = !several || (scope.merges && !scope.merges_full);
-            return Some(if usable { first } else { Resolved::Unknown });
-        }
-        if scope.items.iter().any(|item| matches!(item.columns, Columns::Opaque)) {
-            return Some(Resolved::Unknown);
-        }
-        scope.items.iter().find(|item| item.name == column).map(|item| Resolved::WholeRow {
-            occurrence: match item.columns {
-                Columns::Base { occurrence, .. } => Some(occurrence),
-                _ => None,
-            },
-        })
-    }
-
-    fn column_of(&self, item: &Item<'t, 'a>, column: &str) -> Option<Resolved> {
-        match &item.columns {
-            Columns::Opaque => None,
-            Columns::Derived(outputs) => {
-                let output = outputs.iter().find(|output| output.name.as_deref() == Some(column))?;
-                Some(Resolved::Derived {
-                    key: output.key.clone(),
-                    name: output.name.as_ref().map(|name| name.to_string()),
-                })
-            }
-            Columns::Base { occurrence, renamed, .. } => {
-                let entry = &self.occurrences[*occurrence];
-                let Some(relation) = entry.relation else {
-                    let (_, key) = entry.distributed()?;
-                    return (key.name == column)
-                        .then(|| Resolved::Base { occurrence: *occurrence, column: column.to_owned() });
-                };
-                let position =
-                    relation.columns.iter().enumerate().position(|(index, own)| match renamed.get(index) {
-                        Some(alias) => alias.name == column,
-                        None => own.name == column,
-                    })?;
-                Some(Resolved::Base { occurrence: *occurrence, column: relation.columns[position].name.clone() })
-            }
-        }
-    }
 }
 
 /// Gives output columns the names of an alias's column list.

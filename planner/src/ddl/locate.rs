@@ -24,6 +24,14 @@ impl Facts<'_> {
             .map(|name| Located { whereabouts: self.whereabouts(&name), name })
     }
 
+    /// Whether a new relation of that name would meet one that is there: in its schema, or in the first of the search_path that exists.
+    pub(crate) fn new_name_is_taken(&self, name: &Name) -> bool {
+        let first = self.search_path.iter().find(|schema| self.catalog.schemas.contains(*schema));
+        let Some(schema) = name.schema.as_ref().or(first) else { return false };
+        let full = TableName::new(schema, &name.name);
+        self.catalog.relations.contains_key(&full) || self.catalog.indexes.contains_key(&full)
+    }
+
     /// An extended statistics object's table.
     pub(crate) fn locate_statistics(&self, name: &Name) -> Option<Located> {
         let name = self.resolve(name, |full| self.catalog.statistics.contains_key(full))?;

@@ -56,12 +56,13 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
         let columns = self.columns(&parts);
         let mut arm = Template::text("SELECT ");
         self.select_list(&mut arm, &columns);
-        self.from_and_where(&mut arm);
+        self.rows_read(&mut arm);
         let positions: Vec<String> = (1..=parts.groups.len()).map(|position| position.to_string()).collect();
         if !positions.is_empty() {
             push_text(&mut arm, &format!(" GROUP BY {}", positions.join(", ")));
         }
-        let mut sql = format!("SELECT {}{} FROM {}", if distinct { "DISTINCT " } else { "" }, list.join(", "), self.name);
+        let mut sql =
+            format!("SELECT {}{} FROM {}", if distinct { "DISTINCT " } else { "" }, list.join(", "), self.name);
         if !parts.groups.is_empty() {
             let names: Vec<String> = (0..parts.groups.len()).map(|index| format!("g{index}")).collect();
             sql.push_str(&format!(" GROUP BY {}", names.join(", ")));

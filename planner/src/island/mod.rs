@@ -68,19 +68,23 @@ fn fits_on_shard(context: &Context<'_, '_, '_>, facts: &QueryFacts<'_, '_>) -> b
     let span = facts.query.span;
     let inside = |place: Span| place.start >= span.start && place.end <= span.end;
     let own = &analysis.occurrences[facts.occurrences.clone()];
-    let mut colocations = own.iter().filter_map(|occurrence| occurrence.distributed()).map(|(colocation, _)| colocation);
+    let mut colocations =
+        own.iter().filter_map(|occurrence| occurrence.distributed()).map(|(colocation, _)| colocation);
     let first = colocations.next();
     let relations = own.iter().all(|occurrence| {
         matches!(occurrence.target, Target::Distributed { .. } | Target::Reference | Target::ReferenceView)
     });
-    let functions = analysis.functions.iter().filter(|function| inside(function.call.name.span())).all(|function| {
-        match &function.routine {
+    let functions =
+        analysis.functions.iter().filter(|function| inside(function.call.name.span())).all(|function| match &function
+            .routine
+        {
             Routine::BuiltIn(built_in) => {
                 built_in.volatility != Volatility::Volatile && matches!(built_in.effect, Effect::None)
             }
-            Routine::User { overloads, .. } => overloads.iter().all(|function| function.volatility != Volatility::Volatile),
-        }
-    });
+            Routine::User { overloads, .. } => {
+                overloads.iter().all(|function| function.volatility != Volatility::Volatile)
+            }
+        });
     relations && functions && colocations.all(|colocation| Some(colocation) == first)
 }
 
@@ -324,7 +328,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             push_text(&mut arm, "DISTINCT ");
         }
         self.select_list(&mut arm, columns);
-        self.from_and_where(&mut arm);
+        self.rows_read(&mut arm);
         if let Some(group) = &self.select.group_by {
             push_text(&mut arm, " GROUP BY ");
             for (position, expr) in group.exprs.iter().enumerate() {
@@ -370,7 +374,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
         }
     }
 
-    fn from_and_where(&self, arm: &mut Template) {
+    fn rows_read(&self, arm: &mut Template) {
         if let Some(from) = self.select.from_span {
             push_text(arm, " FROM ");
             append(arm, self.text(from));
@@ -437,7 +441,13 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
                 bytewise_collation: column.bytewise,
             })
             .collect();
-        let fragment = Fragment { name: self.name.to_owned(), colocation, keys: self.context.keys_of(self.facts.occurrences.clone()), arm, columns };
+        let fragment = Fragment {
+            name: self.name.to_owned(),
+            colocation,
+            keys: self.context.keys_of(self.facts.occurrences.clone()),
+            arm,
+            columns,
+        };
         Merge { fragments: vec![fragment], sql, datafusion: true }
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn outputs<'c, 'a>(
             _ => {
                 let name = match &item.alias {
                     Some(alias) => alias.name.to_string(),
-                    None => column_name(context.sql, &item.expr).0.unwrap_or_else(|| "?column?".to_owned()),
+                    None => column_name(&item.expr).0.unwrap_or_else(|| "?column?".to_owned()),
                 };
                 let bytewise = is_bytewise(context, scope, &item.expr);
                 outputs.push(Output { name, expr: Some(&item.expr), star: None, bytewise });
@@ -105,13 +105,13 @@ fn star(
 }
 
 /// The name PostgreSQL gives a column without alias, and how sure it is of it (`FigureColname` in its `parse_target.c`).
-fn column_name(sql: &str, expr: &Expr<'_>) -> (Option<String>, u8) {
+fn column_name(expr: &Expr<'_>) -> (Option<String>, u8) {
     let sure = |name: &str| (Some(name.to_owned()), 2);
     match &expr.kind {
-        ExprKind::Nested(inner) => column_name(sql, inner),
+        ExprKind::Nested(inner) => column_name(inner),
         ExprKind::Column(name) => sure(name.last()),
         ExprKind::Call(call) => sure(call.name.last()),
-        ExprKind::Cast { operand, target } => match column_name(sql, operand) {
+        ExprKind::Cast { operand, target } => match column_name(operand) {
             (Some(name), 2) => (Some(name), 2),
             _ => (Some(target.name.to_string()), 1),
         },
@@ -123,7 +123,7 @@ fn column_name(sql: &str, expr: &Expr<'_>) -> (Option<String>, u8) {
             Body::Select(select) => match select.items.first() {
                 Some(item) => match &item.alias {
                     Some(alias) => sure(&alias.name),
-                    None => column_name(sql, &item.expr),
+                    None => column_name(&item.expr),
                 },
                 None => (None, 0),
             },
@@ -134,9 +134,9 @@ fn column_name(sql: &str, expr: &Expr<'_>) -> (Option<String>, u8) {
             OtherName::None => (None, 0),
             OtherName::Fixed(name) => sure(name),
             OtherName::Field(name) => sure(name),
-            OtherName::FirstOperand => operands.first().map_or((None, 0), |operand| column_name(sql, operand)),
+            OtherName::FirstOperand => operands.first().map_or((None, 0), |operand| column_name(operand)),
             OtherName::Case { has_else } => {
-                let inner = operands.last().filter(|_| *has_else).map_or((None, 0), |last| column_name(sql, last));
+                let inner = operands.last().filter(|_| *has_else).map_or((None, 0), |last| column_name(last));
                 if inner.1 == 2 { inner } else { (Some("case".to_owned()), 1) }
             }
         },
@@ -186,7 +186,7 @@ mod tests {
             let statement = crate::parser::parse_statement(&sql, &crate::scan::tokens(&sql)).unwrap();
             let Statement::Query(query) = &statement else { panic!("{sql}") };
             let Body::Select(select) = &query.body else { panic!("{sql}") };
-            let name = column_name(&sql, &select.items[0].expr).0.unwrap_or_else(|| "?column?".to_owned());
+            let name = column_name(&select.items[0].expr).0.unwrap_or_else(|| "?column?".to_owned());
             assert_eq!(name, expected, "{expression}");
         }
     }

@@ -95,9 +95,7 @@ impl<'a> Builder<'_, '_, '_, 'a> {
             {
                 Number::of_name(&target.name)
             }
-            ExprKind::Unary { operator, operand } if matches!(operator.of(self.sql()), "-" | "+") => {
-                number(operand)
-            }
+            ExprKind::Unary { operator, operand } if matches!(operator.of(self.sql()), "-" | "+") => number(operand),
             ExprKind::Binary { operator, left, right } => {
                 let (left, right) = (number(left)?, number(right)?);
                 match operator.of(self.sql()) {
@@ -117,13 +115,11 @@ impl<'a> Builder<'_, '_, '_, 'a> {
                     ("length" | "char_length" | "octet_length", 1) => Some(Number::Int4),
                     ("extract", 1) => Some(Number::Numeric),
                     ("round", 2) => Some(Number::Numeric),
-                    ("round" | "trunc" | "floor" | "ceil" | "ceiling", 1) => {
-                        match number(&call.arguments[0])? {
-                            Number::Numeric => Some(Number::Numeric),
-                            Number::Interval => None,
-                            _ => Some(Number::Float8),
-                        }
-                    }
+                    ("round" | "trunc" | "floor" | "ceil" | "ceiling", 1) => match number(&call.arguments[0])? {
+                        Number::Numeric => Some(Number::Numeric),
+                        Number::Interval => None,
+                        _ => Some(Number::Float8),
+                    },
                     _ => None,
                 }
             }
@@ -170,7 +166,11 @@ fn collect<'q, 'a>(item: &'q FromItem<'a>, table: Option<&str>, queries: &mut Ve
 }
 
 /// CASE's operands are an optional value, pairs of condition and result, and an optional ELSE.
-fn case_type<'a>(has_else: bool, operands: &[Expr<'a>], number: &dyn Fn(&Expr<'a>) -> Option<Number>) -> Option<Number> {
+fn case_type<'a>(
+    has_else: bool,
+    operands: &[Expr<'a>],
+    number: &dyn Fn(&Expr<'a>) -> Option<Number>,
+) -> Option<Number> {
     let paired = operands.len().checked_sub(usize::from(has_else))?;
     let results = operands[..paired].iter().skip(paired % 2 + 1).step_by(2);
     branches(results.chain(operands[paired..].iter()), number)

@@ -1,13 +1,11 @@
 //! Expressions.
 
-use std::borrow::Cow;
-
 use super::{CHAIN_MAX, Parse, Parser, keywords};
-use crate::scan::{Span, Token, TokenKind};
-use crate::syntax::{Call, Comparison, Expr, ExprKind, Ident, Name, OrderItem, OtherName, Query, TypeName, Window};
+use crate::scan::{Token, TokenKind};
+use crate::syntax::{Comparison, Expr, ExprKind, Name, OtherName, Query};
 
 /// Precedences, loosest first.
-mod precedence {
+pub(super) mod precedence {
     pub const OR: u8 = 1;
     pub const AND: u8 = 2;
     pub const NOT: u8 = 3;
@@ -26,7 +24,7 @@ mod precedence {
 use precedence as level;
 
 enum Operand<'a> {
-    Query(Query<'a>),
+    Query(Box<Query<'a>>),
     Expr(Expr<'a>),
 }
 
@@ -35,7 +33,7 @@ impl<'a> Parser<'a, '_> {
         self.expr_above(0)
     }
 
-    fn make(&self, start: usize, kind: ExprKind<'a>) -> Expr<'a> {
+    pub(super) fn make(&self, start: usize, kind: ExprKind<'a>) -> Expr<'a> {
         Expr { span: self.since(start), kind }
     }
 
@@ -44,7 +42,7 @@ impl<'a> Parser<'a, '_> {
     }
 
     /// An expression whose infix operators all bind tighter than `floor`.
-    fn expr_above(&mut self, floor: u8) -> Parse<Expr<'a>> {
+    pub(super) fn expr_above(&mut self, floor: u8) -> Parse<Expr<'a>> {
         self.nested(|parser| {
             let start = parser.start();
             let mut left = parser.prefix()?;
@@ -170,7 +168,7 @@ impl<'a> Parser<'a, '_> {
         self.at += 1;
         let operand = Box::new(left.clone());
         let kind = match self.query_or_expr()? {
-            Operand::Query(query) => ExprKind::QuantifiedQuery { equal, any, operand, query: Box::new(query) },
+            Operand::Query(query) => ExprKind::QuantifiedQuery { equal, any, operand, query },
             Operand::Expr(array) => ExprKind::Quantified { equal, any, operand, array: Box::new(array) },
         };
         Ok(Some(self.make(start, kind)))
@@ -184,7 +182,7 @@ impl<'a> Parser<'a, '_> {
                 self.parenthesised(Self::query)
             };
             match query {
-                Ok(query) => return Ok(Operand::Query(query)),
+                Ok(query) => return Ok(Operand::Query(Box::new(query))),
                 Err(error) if !self.symbol_at(1, "(") => return Err(error),
                 Err(_) => {}
             }
@@ -597,241 +595,6 @@ impl<'a> Parser<'a, '_> {
         }
         self.expect_symbol("]")?;
         Ok(elements)
-    }
-
-    /// Functions with keywords among their arguments, under the names they really have.
-    fn special_call(&mut self, start: usize, lower: &[u8]) -> Parse<Expr<'a>> {
-        let name_span = self.peek().map_or_else(Span::default, |token| token.span);
-        self.at += 1;
-        let from = self.end();
-        let mut name = match lower {
-            b"extract" => "extract",
-            b"position" => "position",
-            b"overlay" => "overlay",
-            b"substring" => "substring",
-            b"normalize" => "normalize",
-            b"treat" => return self.fail(),
-            _ => "btrim",
-        };
-        let arguments = self.parenthesised(|parser| {
-            let mut arguments = Vec::new();
-            match lower {
-                b"extract" => {
-                    // The field is a word or a string, never a column.
-                    parser.at += 1;
-                    parser.expect_word("from")?;
-                    arguments.push(parser.expr()?);
-                }
-                b"position" => {
-                    arguments.push(parser.expr_above(level::RANGE)?);
-                    parser.expect_word("in")?;
-                    arguments.push(parser.expr_above(level::RANGE)?);
-                }
-                b"trim" => {
-                    if parser.word("leading") {
-                        name = "ltrim";
-                    } else if parser.word("trailing") {
-                        name = "rtrim";
-                    } else {
-                        parser.word("both");
-                    }
-                    if !parser.is_word("from") {
-                        arguments.extend(parser.comma_separated(Self::expr)?);
-                    }
-                    if parser.word("from") {
-                        arguments.extend(parser.comma_separated(Self::expr)?);
-                    }
-                }
-                _ => loop {
-                    if parser.is_symbol(")") {
-                        break;
-                    }
-                    arguments.push(parser.expr()?);
-                    let more = parser.symbol(",")
-                        || ["placing", "from", "for", "similar", "escape"].iter().any(|word| parser.word(word));
-                    if !more {
-                        break;
-                    }
-                },
-            }
-            Ok(arguments)
-        })?;
-        let parts = vec![Ident { name: Cow::Borrowed(name), span: name_span }];
-        let call = Call {
-            name: Name { parts },
-            special: true,
-            star: false,
-            distinct: false,
-            variadic: false,
-            arguments,
-            order_by: Vec::new(),
-            within_group: Vec::new(),
-            filter: None,
-            over: None,
-            parentheses: self.since(from),
-        };
-        Ok(self.make(start, ExprKind::Call(Box::new(call))))
-    }
-
-    /// `current_date` and its kin: calls without parentheses, some with a precision.
-    fn bare_call(&mut self, start: usize) -> Parse<Expr<'a>> {
-        let ident = self.any_identifier()?;
-        let from = self.end();
-        if self.is_symbol("(") {
-            self.skip_parentheses()?;
-        }
-        let call = Call {
-            name: Name { parts: vec![ident] },
-            special: true,
-            star: false,
-            distinct: false,
-            variadic: false,
-            arguments: Vec::new(),
-            order_by: Vec::new(),
-            within_group: Vec::new(),
-            filter: None,
-            over: None,
-            parentheses: self.since(from),
-        };
-        Ok(self.make(start, ExprKind::Call(Box::new(call))))
-    }
-
-    pub(super) fn call(&mut self, start: usize, name: Name<'a>) -> Parse<Expr<'a>> {
-        let from = self.end();
-        self.expect_symbol("(")?;
-        let mut call = Call {
-            name,
-            special: false,
-            star: false,
-            distinct: false,
-            variadic: false,
-            arguments: Vec::new(),
-            order_by: Vec::new(),
-            within_group: Vec::new(),
-            filter: None,
-            over: None,
-            parentheses: Span::default(),
-        };
-        if self.is_symbol("*") && self.symbol_at(1, ")") {
-            self.at += 1;
-            call.star = true;
-        } else if !self.is_symbol(")") {
-            call.distinct = self.word("distinct");
-            if !call.distinct {
-                self.word("all");
-            }
-            loop {
-                call.variadic |= self.word("variadic");
-                let named = self.symbol_at(1, "=>") || self.symbol_at(1, ":=");
-                if named {
-                    self.at += 2;
-                }
-                call.arguments.push(self.expr()?);
-                if !self.symbol(",") {
-                    break;
-                }
-            }
-            if self.words(&["order", "by"]) {
-                call.order_by = self.order_items()?;
-            }
-        }
-        self.expect_symbol(")")?;
-        call.parentheses = self.since(from);
-        if self.words(&["within", "group"]) {
-            call.within_group = self.parenthesised(|parser| {
-                parser.expect_word("order")?;
-                parser.expect_word("by")?;
-                parser.order_items()
-            })?;
-        }
-        if self.is_word("filter") && self.symbol_at(1, "(") {
-            self.at += 1;
-            call.filter = Some(self.parenthesised(|parser| {
-                parser.expect_word("where")?;
-                parser.expr()
-            })?);
-        }
-        if self.word("over") {
-            call.over = Some(if self.is_symbol("(") {
-                self.window()?
-            } else {
-                Window { base: Some(self.identifier()?), ..Window::default() }
-            });
-        }
-        Ok(self.make(start, ExprKind::Call(Box::new(call))))
-    }
-
-    /// A window's definition in its parentheses.
-    pub(super) fn window(&mut self) -> Parse<Window<'a>> {
-        self.parenthesised(|parser| {
-            let mut window = Window::default();
-            let frame = ["partition", "order", "range", "rows", "groups"];
-            if !parser.is_symbol(")") && !parser.any_word(&frame) {
-                window.base = Some(parser.identifier()?);
-            }
-            if parser.words(&["partition", "by"]) {
-                window.partition_by = parser.comma_separated(Self::expr)?;
-            }
-            if parser.words(&["order", "by"]) {
-                window.order_by = parser.order_items()?;
-            }
-            if parser.any_word(&["range", "rows", "groups"]) {
-                parser.at += 1;
-                let between = parser.word("between");
-                parser.frame_bound(&mut window)?;
-                if between {
-                    parser.expect_word("and")?;
-                    parser.frame_bound(&mut window)?;
-                }
-                if parser.word("exclude") && !parser.words(&["current", "row"]) && !parser.words(&["no", "others"]) {
-                    parser.any_identifier()?;
-                }
-            }
-            Ok(window)
-        })
-    }
-
-    fn frame_bound(&mut self, window: &mut Window<'a>) -> Parse<()> {
-        if self.words(&["current", "row"]) {
-            return Ok(());
-        }
-        if !self.word("unbounded") {
-            window.frame.push(self.expr_above(level::AND)?);
-        }
-        if self.word("preceding") || self.word("following") { Ok(()) } else { self.fail() }
-    }
-
-    pub(super) fn order_items(&mut self) -> Parse<Vec<OrderItem<'a>>> {
-        self.comma_separated(|parser| {
-            let start = parser.start();
-            let expr = parser.expr()?;
-            let direction = parser.end();
-            if !parser.word("asc") && !parser.word("desc") && parser.word("using") {
-                if parser.word("operator") {
-                    parser.skip_parentheses()?;
-                } else {
-                    parser.at += 1;
-                }
-            }
-            if parser.word("nulls") && !parser.word("first") {
-                parser.expect_word("last")?;
-            }
-            Ok(OrderItem { span: parser.since(start), expr, direction: parser.since(direction) })
-        })
-    }
-
-    /// Column definitions behind a function's alias: `(a int, b text)`.
-    pub(super) fn column_definitions(&mut self) -> Parse<Vec<Ident<'a>>> {
-        self.parenthesised(|parser| {
-            parser.comma_separated(|parser| {
-                let column = parser.identifier()?;
-                let _: TypeName = parser.type_name()?;
-                if parser.word("collate") {
-                    parser.name()?;
-                }
-                Ok(column)
-            })
-        })
     }
 }
 

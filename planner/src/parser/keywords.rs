@@ -109,6 +109,73 @@ const FUNCTION_OR_TYPE: &[&str] = &[
     "verbose",
 ];
 
+/// May name columns and relations, but not functions or types.
+const COLUMN_NAME: &[&str] = &[
+    "between",
+    "bigint",
+    "bit",
+    "boolean",
+    "char",
+    "character",
+    "coalesce",
+    "dec",
+    "decimal",
+    "exists",
+    "extract",
+    "float",
+    "greatest",
+    "grouping",
+    "inout",
+    "int",
+    "integer",
+    "interval",
+    "json",
+    "json_array",
+    "json_arrayagg",
+    "json_exists",
+    "json_object",
+    "json_objectagg",
+    "json_query",
+    "json_scalar",
+    "json_serialize",
+    "json_table",
+    "json_value",
+    "least",
+    "merge_action",
+    "national",
+    "nchar",
+    "none",
+    "normalize",
+    "nullif",
+    "numeric",
+    "out",
+    "overlay",
+    "position",
+    "precision",
+    "real",
+    "row",
+    "setof",
+    "smallint",
+    "substring",
+    "time",
+    "timestamp",
+    "treat",
+    "trim",
+    "values",
+    "varchar",
+    "xmlattributes",
+    "xmlconcat",
+    "xmlelement",
+    "xmlexists",
+    "xmlforest",
+    "xmlnamespaces",
+    "xmlparse",
+    "xmlpi",
+    "xmlroot",
+    "xmlserialize",
+    "xmltable",
+];
+
 /// Need AS in front when they are an output column's alias.
 const NOT_BARE_LABELS: &[&str] = &[
     "array",
@@ -165,6 +232,11 @@ pub fn may_name_column(word: &str) -> bool {
     !is_one_of(word, RESERVED) && !is_one_of(word, FUNCTION_OR_TYPE)
 }
 
+/// Whether PostgreSQL's quote_ident puts quotes around this word: it means something without them.
+pub fn needs_quotes(word: &str) -> bool {
+    is_one_of(word, RESERVED) || is_one_of(word, FUNCTION_OR_TYPE) || is_one_of(word, COLUMN_NAME)
+}
+
 pub fn may_name_function(word: &str) -> bool {
     !is_one_of(word, RESERVED)
 }
@@ -179,7 +251,7 @@ mod tests {
 
     #[test]
     fn lists_are_sorted() {
-        for list in [RESERVED, FUNCTION_OR_TYPE, NOT_BARE_LABELS] {
+        for list in [RESERVED, FUNCTION_OR_TYPE, COLUMN_NAME, NOT_BARE_LABELS] {
             assert!(list.is_sorted());
         }
         assert!(

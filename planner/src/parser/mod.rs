@@ -4,11 +4,14 @@
 //! It is not a validator: it accepts some statements that PostgreSQL rejects. What it does not know (XMLTABLE, SEARCH and CYCLE,
 //! SQL/JSON) it reports as [`Unparsed`], and the caller decides on the tokens alone.
 
+mod call;
 mod expression;
 mod keywords;
 mod query;
 mod types;
 mod write;
+
+pub(crate) use keywords::needs_quotes;
 
 use crate::scan::{Span, Token, TokenKind};
 use crate::syntax::{Ident, Name, Statement};

@@ -234,7 +234,7 @@ impl<'a> Parser<'a, '_> {
         }
         if self.word("from") {
             let from = self.start();
-            select.from = self.from_items()?;
+            select.from = self.item_list()?;
             select.from_span = Some(self.since(from));
         }
         if self.word("where") {
@@ -319,13 +319,13 @@ impl<'a> Parser<'a, '_> {
         }
     }
 
-    pub(super) fn from_items(&mut self) -> Parse<Vec<FromItem<'a>>> {
-        self.comma_separated(Self::from_item)
+    pub(super) fn item_list(&mut self) -> Parse<Vec<FromItem<'a>>> {
+        self.comma_separated(Self::item)
     }
 
-    pub(super) fn from_item(&mut self) -> Parse<FromItem<'a>> {
+    pub(super) fn item(&mut self) -> Parse<FromItem<'a>> {
         self.nested(|parser| {
-            let mut item = parser.from_primary()?;
+            let mut item = parser.item_primary()?;
             for _ in 0..CHAIN_MAX {
                 match parser.join(item)? {
                     (joined, true) => item = joined,
@@ -360,7 +360,7 @@ impl<'a> Parser<'a, '_> {
         };
         self.word("outer");
         self.expect_word("join")?;
-        let mut right = self.from_primary()?;
+        let mut right = self.item_primary()?;
         let mut condition = if natural { JoinCondition::Natural } else { JoinCondition::None };
         let mut alias = None;
         if !natural && kind != JoinKind::Cross {
@@ -388,7 +388,7 @@ impl<'a> Parser<'a, '_> {
         Ok((join, true))
     }
 
-    fn from_primary(&mut self) -> Parse<FromItem<'a>> {
+    fn item_primary(&mut self) -> Parse<FromItem<'a>> {
         let start = self.start();
         let lateral = self.word("lateral");
         if self.is_symbol("(") {
@@ -404,7 +404,7 @@ impl<'a> Parser<'a, '_> {
                     Err(_) => {}
                 }
             }
-            let mut item = self.parenthesised(Self::from_item)?;
+            let mut item = self.parenthesised(Self::item)?;
             if let Some(outer) = self.alias(false)? {
                 match &mut item {
                     FromItem::Join { alias: slot @ None, .. } => *slot = Some(outer),

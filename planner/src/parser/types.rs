@@ -33,7 +33,6 @@ impl<'a> Parser<'a, '_> {
         self.expect_symbol("]")
     }
 
-    #[expect(clippy::type_complexity, reason = "name, schema, and whether a modifier follows: used once")]
     fn simple_type(&mut self) -> Parse<(Cow<'a, str>, Option<Cow<'a, str>>, bool)> {
         let Some(token) = self.peek().copied() else { return self.fail() };
         if token.kind == TokenKind::Word

@@ -158,7 +158,7 @@ impl<'a> Parser<'a, '_> {
         let target = self.target()?;
         self.expect_word("set")?;
         let assignments = self.assignments()?;
-        let from = if self.word("from") { self.from_items()? } else { Vec::new() };
+        let from = if self.word("from") { self.item_list()? } else { Vec::new() };
         let (selection, current_of) = self.where_or_cursor()?;
         let returning = self.returning()?;
         Ok(Update { span: self.since(start), with, target, assignments, from, selection, current_of, returning })
@@ -169,7 +169,7 @@ impl<'a> Parser<'a, '_> {
         self.at += 1;
         self.expect_word("from")?;
         let target = self.target()?;
-        let using = if self.word("using") { self.from_items()? } else { Vec::new() };
+        let using = if self.word("using") { self.item_list()? } else { Vec::new() };
         let (selection, current_of) = self.where_or_cursor()?;
         let returning = self.returning()?;
         Ok(Delete { span: self.since(start), with, target, using, selection, current_of, returning })
@@ -192,7 +192,7 @@ impl<'a> Parser<'a, '_> {
         self.expect_word("into")?;
         let target = self.target()?;
         self.expect_word("using")?;
-        let source = self.from_item()?;
+        let source = self.item()?;
         self.expect_word("on")?;
         let condition = self.expr()?;
         let mut merge = MergeInto {
