@@ -357,13 +357,19 @@ impl Keeper {
             .iter()
             .enumerate()
             .map(async |(index, group)| (index, self.read_types(group, &Place::HOME.database(name)).await));
+        // A group that cannot be asked has the types it had, as long as there are the same.
+        let before = self.cached(name).filter(|before| before.user_types.same_declared(&user_types));
         let mut types = HashMap::new();
         for (index, reading) in join_all(readings).await {
+            let group = GroupIndex(index);
             match reading {
-                Ok(there) => drop(types.insert(GroupIndex(index), TypeMap::new(&there, &user_types))),
+                Ok(there) => drop(types.insert(group, TypeMap::new(&there, &user_types))),
                 Err(error) => {
-                    tracing::warn!(%error, database = name, group = directory.groups[index].name, "types not read");
+                    tracing::debug!(%error, database = name, group = directory.groups[index].name, "types not read");
                     *unsettled = true;
+                    if let Some(known) = before.as_ref().and_then(|before| before.types.get(&group)) {
+                        types.insert(group, known.clone());
+                    }
                 }
             }
         }

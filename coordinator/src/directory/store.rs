@@ -370,3 +370,56 @@ pub fn compact_changes() -> String {
      INSERT INTO atoll.changes (database, weight) SELECT database, sum(weight) FROM old GROUP BY database"
         .to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(rows: &[&[&str]]) -> ResultSet {
+        let value = |text: &&str| (*text != "NULL").then(|| (*text).to_owned());
+        ResultSet { rows: rows.iter().map(|row| row.iter().map(value).collect()).collect(), ..ResultSet::default() }
+    }
+
+    fn results(shards: &[&[&str]]) -> Vec<ResultSet> {
+        vec![
+            set(&[&["7"]]),
+            set(&[&["1", "g1", "1"], &["4", "g2", "3"]]),
+            set(&[&["g1-n1", "1", "local", "2", "h:1", ""], &["g2-n1", "4", "local", "1.5", "h:2", "/s"]]),
+            set(&[&["app"]]),
+            set(&[&["1", "app", "int8"]]),
+            set(shards),
+            set(&[
+                &["app", "public", "orders", "hash", "id", "int8", "1"],
+                &["app", "public", "countries", "reference", "NULL", "NULL", "NULL"],
+                &["half_made", "public", "t", "reference", "NULL", "NULL", "NULL"],
+            ]),
+        ]
+    }
+
+    #[test]
+    fn the_directory_is_read_whole() {
+        let half = ["-9223372036854775808", "-1", "0", "9223372036854775807"];
+        let results = results(&[&["5", "1", half[0], half[1], "1", "1"], &["6", "1", half[2], half[3], "4", "2"]]);
+        let directory = load(&results).unwrap();
+        assert_eq!((directory.version, directory.groups[1].epoch), (7, 3));
+        assert_eq!(directory.groups[1].nodes[0].agent_socket, "/s");
+        let app = &directory.databases["app"];
+        assert_eq!(app.colocations[&ColocationId(1)].shard_of(-5).id, ShardId(5));
+        assert_eq!(app.colocations[&ColocationId(1)].shard_of(0).group, GroupIndex(1));
+        assert_eq!(app.tables[&TableName::new("public", "countries")], Table::Reference);
+        assert_eq!(directory.databases.len(), 1);
+    }
+
+    #[test]
+    fn a_gap_between_shards_is_never_used() {
+        let results = results(&[&["5", "1", "-9223372036854775808", "-1", "1", "1"]]);
+        assert_eq!(load(&results).unwrap_err().sqlstate(), "XX000");
+    }
+
+    #[test]
+    fn key_types_survive_their_names() {
+        for known in KEY_TYPES {
+            assert_eq!(key_type(key_type_name(known)).ok(), Some(known));
+        }
+    }
+}
