@@ -85,4 +85,16 @@ pub trait Autocommit: Send {
         search_path: Option<&str>,
         sql: &str,
     ) -> Result<Vec<ResultSet>>;
+
+    /// Creates a logical database, with CREATE DATABASE's options as the client wrote them.
+    ///
+    /// # Errors
+    /// PostgreSQL's own; 57P03 when a group cannot be reached. Nothing is left behind.
+    async fn create_database(&mut self, name: &str, options: &str) -> Result<()>;
+
+    /// Drops a logical database; false when there is none and `if_exists`.
+    ///
+    /// # Errors
+    /// 55006 when sessions use it (unless `force`), 3D000 when there is none, 42501; 57P03 when a group cannot be reached.
+    async fn drop_database(&mut self, name: &str, if_exists: bool, force: bool) -> Result<bool>;
 }

@@ -51,6 +51,18 @@ pub async fn execute_alone(
     plan: &Ddl,
     search_path: &[String],
 ) -> Result<DdlOutcome> {
+    match plan.steps.as_slice() {
+        [DdlStep::CreateDatabase(new)] => {
+            connection.create_database(&new.name, &new.options).await?;
+            return Ok(DdlOutcome { tag: plan.command.to_owned() });
+        }
+        [DdlStep::DropDatabase { name, if_exists, force }] => {
+            // A database that is not there is worth a notice in PostgreSQL; it goes unsaid here.
+            connection.drop_database(name, *if_exists, *force).await?;
+            return Ok(DdlOutcome { tag: plan.command.to_owned() });
+        }
+        _ => {}
+    }
     let mut tx = OneByOne { connection, as_superuser: true };
     let table = plan.steps.iter().find_map(|step| match step {
         DdlStep::UndoIndexes(table) => Some(table),

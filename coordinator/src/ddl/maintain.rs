@@ -6,7 +6,7 @@ use super::alone::OneByOne;
 use super::{DdlOutcome, Scope, execute, slices};
 use crate::error::Result;
 use crate::facts::DatabaseFacts;
-use crate::place::{Autocommit, Participants};
+use crate::place::{Autocommit, Participants, Place};
 
 /// Runs a maintenance command inside a transaction block.
 ///
@@ -31,7 +31,7 @@ pub async fn maintain(
                     }
                 }
             }
-            DdlStep::Home(sql) => scope.home(sql).await.map(drop)?,
+            DdlStep::Home(sql) => scope.tx.run(Place::HOME, None, sql).await.map(drop)?,
             DdlStep::SchemaSlices { schema, statement } => {
                 for colocation in slices::of_schema(&scope, schema) {
                     scope.every_shard(colocation, statement).await?;
