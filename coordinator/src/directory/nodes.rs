@@ -13,7 +13,7 @@ use super::control::{Control, NodeRpc};
 /// An agent that is silent for so long is taken to be unreachable (it speaks once a second).
 pub const SILENCE_MAX: Duration = Duration::from_secs(3);
 const RETRY_MIN: Duration = Duration::from_millis(250);
-const RETRY_MAX: Duration = Duration::from_secs(2);
+const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// One node, and what is known of it.
 #[derive(Clone, Debug)]
