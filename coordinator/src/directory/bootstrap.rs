@@ -267,7 +267,7 @@ pub async fn add_node(keeper: &Keeper, node: &Node, group_name: &str) -> Result<
 async fn refuse_user_objects(keeper: &Keeper, home: &Group, directory: &Directory, name: &str) -> Result<()> {
     let sql = "SELECT (SELECT count(*) FROM pg_proc WHERE oid >= 16384) \
         + (SELECT count(*) FROM pg_extension WHERE extname <> 'plpgsql') \
-        + (SELECT count(*) FROM pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_') \
+        + (SELECT count(*) FROM pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_' AND nspname <> 'public') \
         + (SELECT count(*) FROM pg_type AS type LEFT JOIN pg_class ON pg_class.oid = typrelid \
            WHERE type.oid >= 16384 AND typtype IN ('e', 'd', 'r', 'm', 'b', 'c') AND typcategory <> 'A' \
              AND coalesce(relkind, 'c') = 'c')";
