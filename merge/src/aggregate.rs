@@ -44,8 +44,8 @@ pub struct Fold {
     pub step: Step,
     pub argument: PgType,
     pub result: PgType,
-    /// The argument's Arrow type: for [`Step::First`] also of columns that are only carried.
-    pub argument_arrow: DataType,
+    /// Takes results of the same aggregate over parts of the rows, not values.
+    pub of_parts: bool,
 }
 
 impl Fold {
@@ -69,12 +69,17 @@ impl Fold {
                 (step, function.result)
             }
         };
-        Ok(Self { step, argument: call.ty, result, argument_arrow: call.ty.arrow() })
+        Ok(Self { step, argument: call.ty, result, of_parts: false })
     }
 
     /// The one that keeps a group's first value of a column.
     pub fn first(ty: PgType) -> Self {
-        Self { step: Step::First, argument: ty, result: ty, argument_arrow: ty.arrow() }
+        Self { step: Step::First, argument: ty, result: ty, of_parts: false }
+    }
+
+    /// The one that combines this one's results.
+    pub fn over_parts(&self) -> Self {
+        Self { step: self.step, argument: self.result, result: self.result, of_parts: true }
     }
 
     /// For DataFusion.
@@ -83,7 +88,7 @@ impl Fold {
     }
 
     fn is_wide(&self) -> bool {
-        self.step == Step::Sum && self.argument == PgType::Int8
+        self.step == Step::Sum && self.argument == PgType::Int8 && !self.of_parts
     }
 
     fn state_arrow(&self) -> DataType {
@@ -101,6 +106,7 @@ impl Fold {
             return Ok(());
         }
         match self.step {
+            _ if self.of_parts => self.merge(state, value),
             Step::Count => {
                 if let Datum::Int(count) = state {
                     *count += 1;

@@ -43,11 +43,13 @@ pub fn fold(ident: &ast::Ident) -> String {
 /// A call of an aggregate. Its argument is already NULL where FILTER leaves the row out.
 #[derive(Clone, Debug)]
 pub struct AggregateCall {
-    /// None: `count`, of a boolean that is NULL where a row does not count.
+    /// None: `count`, of whatever is not NULL.
     pub function: Option<&'static verified::Aggregate>,
     pub argument: Expr,
     /// The argument's type.
     pub ty: PgType,
+    /// Equal values count once.
+    pub distinct: bool,
 }
 
 /// Compiles the expressions of one SELECT.
@@ -271,122 +273,6 @@ impl Compiler<'_> {
         let branches = tests.into_iter().zip(values).collect();
         Ok(Typed { expr: Expr::Case { branches, otherwise: Box::new(otherwise) }, ..shared.typed })
     }
-
-    fn function(&mut self, function: &ast::Function) -> Result<Typed> {
-        let name = match function.name.0.as_slice() {
-            [ast::ObjectNamePart::Identifier(name)] => fold(name),
-            [ast::ObjectNamePart::Identifier(schema), ast::ObjectNamePart::Identifier(name)]
-                if fold(schema) == "pg_catalog" =>
-            {
-                fold(name)
-            }
-            _ => refuse!("function {}", function.name),
-        };
-        let ast::FunctionArguments::List(list) = &function.args else { refuse!("function {name}") };
-        let plain = matches!(function.parameters, ast::FunctionArguments::None)
-            && function.null_treatment.is_none()
-            && function.over.is_none()
-            && function.within_group.is_empty()
-            && !function.uses_odbc_syntax
-            && list.clauses.is_empty();
-        if !plain {
-            refuse!("clauses in {function}");
-        }
-        if list.duplicate_treatment == Some(ast::DuplicateTreatment::Distinct) {
-            refuse!("{name}(DISTINCT ...)");
-        }
-        let star = matches!(list.args.as_slice(), [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard)]);
-        let is_aggregate = name == "count" || verified::AGGREGATES.iter().any(|aggregate| aggregate.name == name);
-        if is_aggregate {
-            return self.aggregate(&name, list, star, function.filter.as_deref());
-        }
-        if star || function.filter.is_some() || list.duplicate_treatment.is_some() {
-            refuse!("function {name}");
-        }
-        let arguments = self.arguments(list)?;
-        match (name.as_str(), arguments.len()) {
-            ("coalesce", 1..) => {
-                let shared = unify(arguments)?;
-                Ok(Typed { expr: Expr::Coalesce(shared.values), ..shared.typed })
-            }
-            ("nullif", 2) => null_if(arguments),
-            _ => call(&name, arguments),
-        }
-    }
-
-    fn arguments(&mut self, list: &ast::FunctionArgumentList) -> Result<Vec<Typed>> {
-        list.args
-            .iter()
-            .map(|argument| match argument {
-                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => self.compile(expr),
-                other => refuse!("argument {other}"),
-            })
-            .collect()
-    }
-
-    fn aggregate(
-        &mut self,
-        name: &str,
-        list: &ast::FunctionArgumentList,
-        star: bool,
-        filter: Option<&ast::Expr>,
-    ) -> Result<Typed> {
-        // What is inside an aggregate holds none.
-        let Some(mut calls) = self.aggregates.take() else { refuse!("aggregate {name} here") };
-        let filter = filter.map(|filter| self.boolean(filter)).transpose()?;
-        let arguments = if star { Vec::new() } else { self.arguments(list)? };
-        let truth = Expr::Literal(Datum::Bool(true));
-        let (function, argument, ty, result) = match (name, arguments.as_slice()) {
-            ("count", []) if star => (None, truth, PgType::Bool, PgType::Int8),
-            ("count", [counted]) => {
-                let present = Expr::Not(Box::new(Expr::IsNull(Box::new(counted.expr.clone()))));
-                (None, only_where(present, truth), PgType::Bool, PgType::Int8)
-            }
-            (_, [argument]) => {
-                if argument.opaque {
-                    refuse!("{name} of a column that is only passed on");
-                }
-                // Binary-coercible or implicitly cast to what the aggregate takes.
-                let argument = match argument.ty {
-                    PgType::Varchar | PgType::Name | PgType::Unknown => coerce(argument.clone(), PgType::Text)?,
-                    _ => argument.clone(),
-                };
-                let Some(function) = verified::aggregate_of(name, argument.ty) else {
-                    refuse!("{name}({})", argument.ty.name())
-                };
-                if argument.collation == Collation::Other {
-                    refuse!("{name} of text in a collation that does not compare bytes");
-                }
-                (Some(function), argument.expr, argument.ty, function.result)
-            }
-            _ => refuse!("arguments of {name}"),
-        };
-        let argument = match filter {
-            Some(filter) => only_where(filter, argument),
-            None => argument,
-        };
-        let same =
-            |call: &AggregateCall| call.function == function && call.ty == ty && call.argument.is_same(&argument);
-        let index = match calls.iter().position(same) {
-            Some(index) => index,
-            None => {
-                calls.push(AggregateCall { function, argument, ty });
-                calls.len() - 1
-            }
-        };
-        self.aggregates = Some(calls);
-        Ok(with_bytes(Typed::new(Expr::Aggregate(index), result)))
-    }
-}
-
-/// `value` where `condition` is true, else NULL.
-fn only_where(condition: Expr, value: Expr) -> Expr {
-    Expr::Case { branches: vec![(condition, value)], otherwise: Box::new(Expr::Literal(Datum::Null)) }
-}
-
-/// Results of text functions compare as their arguments did, which was by bytes.
-fn with_bytes(typed: Typed) -> Typed {
-    if typed.ty.is_text() { Typed { collation: Collation::Bytes, ..typed } } else { typed }
 }
 
 fn unknown(text: &str) -> Typed {
@@ -485,7 +371,7 @@ fn cast(typed: Typed, ty: PgType, typmod: i32) -> Result<Typed> {
 }
 
 /// Both sides as one type that has an order.
-fn comparable(left: Typed, right: Typed) -> Result<(PgType, Expr, Expr)> {
+pub fn comparable(left: Typed, right: Typed) -> Result<(PgType, Expr, Expr)> {
     use PgType::{Bpchar, Name, Text, Unknown, Varchar};
     if left.opaque || right.opaque {
         refuse!("a comparison of a column that is only passed on");
@@ -514,7 +400,7 @@ fn compare(symbol: &'static str, left: Typed, right: Typed) -> Result<Typed> {
     Ok(Typed::new(Expr::Compare { symbol, ty, left: Box::new(left), right: Box::new(right) }, PgType::Bool))
 }
 
-fn arithmetic(symbol: &str, left: Typed, right: Typed) -> Result<Typed> {
+pub fn arithmetic(symbol: &str, left: Typed, right: Typed) -> Result<Typed> {
     let ty = match (left.ty, right.ty) {
         (PgType::Unknown, known) | (known, PgType::Unknown) => Some(known),
         (left, right) => left.operands(right),
@@ -527,47 +413,14 @@ fn arithmetic(symbol: &str, left: Typed, right: Typed) -> Result<Typed> {
     Ok(Typed::new(Expr::Arithmetic { symbol: operator.symbol, ty, left, right }, operator.result))
 }
 
-fn null_if(arguments: Vec<Typed>) -> Result<Typed> {
-    let [value, other]: [Typed; 2] = match arguments.try_into() {
-        Ok(pair) => pair,
-        Err(_) => refuse!("arguments of nullif"),
-    };
-    let collation = value.collation;
-    let (ty, left, right) = comparable(value.clone(), other)?;
-    // The result has the type that the operator takes on its left; integers of different widths, and floats, have
-    // operators of their own.
-    let has_own = (value.ty.is_integer() && ty.is_integer()) || (value.ty == PgType::Float4 && ty == PgType::Float8);
-    let value = if value.ty == ty || has_own { value } else { coerce(value, ty)? };
-    let result = value.ty;
-    let expr = Expr::NullIf { ty, value: Box::new(value.expr), left: Box::new(left), right: Box::new(right) };
-    Ok(Typed { collation, ..Typed::new(expr, result) })
-}
-
-fn call(name: &str, arguments: Vec<Typed>) -> Result<Typed> {
-    let types: Vec<PgType> = arguments.iter().map(|argument| argument.ty).collect();
-    let candidates = || verified::FUNCTIONS.iter().filter(|function| function.name == name && name != "-");
-    // The exact one, or the only one (round has no integer form: integers go to float8 there, which is not on the list).
-    let exact = verified::function_of(name, &types).filter(|_| name != "-");
-    let Some(function) = exact else {
-        let known = candidates().next().is_some();
-        let types: Vec<&str> = types.iter().map(|ty| ty.name()).collect();
-        refuse!("{} {name}({})", if known { "arguments of" } else { "function" }, types.join(", "))
-    };
-    if arguments.iter().any(|argument| argument.opaque) {
-        refuse!("{name} of a column that is only passed on");
-    }
-    let arguments = arguments.into_iter().map(|argument| argument.expr).collect();
-    Ok(Typed::new(Expr::Function { name: function.name, ty: function.result, arguments }, function.result))
-}
-
 /// Branches brought to one type.
-struct Unified {
-    values: Vec<Expr>,
+pub struct Unified {
+    pub values: Vec<Expr>,
     /// What they have in common; its expression says nothing.
-    typed: Typed,
+    pub typed: Typed,
 }
 
-fn unify(branches: Vec<Typed>) -> Result<Unified> {
+pub fn unify(branches: Vec<Typed>) -> Result<Unified> {
     let mut ty = PgType::Unknown;
     for branch in &branches {
         if branch.opaque {

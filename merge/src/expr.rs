@@ -233,7 +233,8 @@ impl Expr {
         }
     }
 
-    fn children_mut(&mut self) -> Vec<&mut Expr> {
+    /// Its parts, to be changed.
+    pub fn children_mut(&mut self) -> Vec<&mut Expr> {
         match self {
             Self::Column(_) | Self::Literal(_) | Self::Parameter(_) | Self::Aggregate(_) => Vec::new(),
             Self::Arithmetic { left, right, .. }

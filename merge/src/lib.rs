@@ -13,6 +13,8 @@
 //! DataFusion's SQL planner, optimizer, functions and type coercion are not used: their answers differ from PostgreSQL's.
 
 mod aggregate;
+mod calls;
+mod clauses;
 mod compile;
 mod datum;
 mod engine;
@@ -24,6 +26,7 @@ mod memory;
 mod physical;
 mod query;
 mod row_expr;
+mod simplify;
 mod type_names;
 mod types;
 pub mod verified;

@@ -25,6 +25,7 @@ use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PhysicalExpr};
 
 use crate::aggregate::Fold;
+use crate::compile::AggregateCall;
 use crate::datum::Datum;
 use crate::expr::{Expr, Row};
 use crate::keys;
@@ -260,16 +261,41 @@ impl Builder {
     }
 
     fn group(&self, node: Node, grouping: &Grouping) -> Result<Node> {
-        let mut columns = Vec::with_capacity(grouping.keys.len() + grouping.aggregates.len());
-        let mut folds = Vec::with_capacity(grouping.aggregates.len());
+        let keys = grouping.keys.len();
+        let calls = &grouping.aggregates;
+        let mut columns = Vec::with_capacity(keys + calls.len());
         for key in &grouping.keys {
             columns.push((self.physical(&key.expr, key.ty, &node), key.ty));
         }
-        for call in &grouping.aggregates {
-            columns.push((self.physical(&call.argument, call.ty, &node), call.ty));
-            folds.push(Fold::of(call)?);
-        }
-        let grouped = node.project(columns)?.group(grouping.keys.len(), folds)?;
+        let folds = calls.iter().map(Fold::of).collect::<std::result::Result<Vec<_>, _>>()?;
+        let argument = |call: &AggregateCall| (self.physical(&call.argument, call.ty, &node), call.ty);
+        let grouped = match calls.iter().find(|call| call.distinct) {
+            None => {
+                columns.extend(calls.iter().map(argument));
+                node.project(columns)?.group(keys, folds)?
+            }
+            Some(distinct) => {
+                // First by the distinct argument, too: then each of its values is there once, and the other aggregates in parts.
+                columns.push(argument(distinct));
+                columns.extend(calls.iter().filter(|call| !call.distinct).map(argument));
+                let parts = calls.iter().zip(&folds).filter(|(call, _)| !call.distinct).map(|(_, fold)| fold.clone());
+                let inner = node.project(columns)?.group(keys + 1, parts.collect())?;
+                let mut columns: Vec<_> = (0..keys).map(|key| (inner.column(key), inner.types[key])).collect();
+                let mut outer = Vec::with_capacity(folds.len());
+                let mut part = keys + 1;
+                for (call, fold) in calls.iter().zip(folds) {
+                    let column = if call.distinct { keys } else { part };
+                    columns.push((inner.column(column), inner.types[column]));
+                    if call.distinct {
+                        outer.push(fold);
+                    } else {
+                        outer.push(fold.over_parts());
+                        part += 1;
+                    }
+                }
+                inner.project(columns)?.group(keys, outer)?
+            }
+        };
         match &grouping.having {
             Some(having) => self.filter(grouped, having),
             None => Ok(grouped),

@@ -2,15 +2,16 @@
 
 use atoll_wire::rows;
 use datafusion::arrow::datatypes::{Field, Schema};
-use datafusion::sql::sqlparser::ast::{self, Distinct, SelectItem, SetExpr, SetOperator, SetQuantifier, Statement};
+use datafusion::sql::sqlparser::ast::{self, Distinct, SetExpr, SetOperator, SetQuantifier, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::compile::{AggregateCall, Compiler, Result, Scope, fold, numeric_constant, settle};
+use crate::clauses::{bare, check_grouped, order_keys, output_named, outputs, position};
+use crate::compile::{AggregateCall, Compiler, Result, Scope, fold, settle};
 use crate::error::{Unsupported, refuse};
 use crate::expr::{Collation, Expr, Typed};
+use crate::simplify::simplify;
 use crate::types::PgType;
-use crate::verified;
 
 /// A relation of the merge query.
 #[derive(Clone, Debug)]
@@ -116,6 +117,20 @@ impl Query {
     }
 }
 
+impl Query {
+    /// Folds the constants of its own expressions. After grouping is resolved: that goes by what is written.
+    fn simplify(&mut self) -> Result<()> {
+        self.filter.iter_mut().try_for_each(simplify)?;
+        if let Some(grouping) = &mut self.grouping {
+            grouping.keys.iter_mut().try_for_each(|key| simplify(&mut key.expr))?;
+            grouping.aggregates.iter_mut().try_for_each(|call| simplify(&mut call.argument))?;
+            grouping.having.iter_mut().try_for_each(simplify)?;
+        }
+        self.outputs.iter_mut().try_for_each(|(_, output)| simplify(&mut output.expr))?;
+        self.order.iter_mut().try_for_each(|key| simplify(&mut key.expr))
+    }
+}
+
 /// The types of an input's columns; [`PgType::Other`] for those that are only carried.
 ///
 /// # Errors
@@ -133,24 +148,41 @@ pub fn prepare(sql: &str, inputs: &[InputSchema], parameters: &[u32]) -> Result<
     let statements =
         Parser::parse_sql(&PostgreSqlDialect {}, sql).map_err(|error| Unsupported::new(error.to_string()))?;
     let [Statement::Query(query)] = statements.as_slice() else { refuse!("not one SELECT") };
-    Preparer { inputs, parameters }.query(query)
+    Preparer { inputs, parameters, named: Vec::new() }.query(query)
 }
 
+#[derive(Clone)]
 struct Preparer<'a> {
     inputs: &'a [InputSchema],
     parameters: &'a [u32],
+    /// Queries of WITH, the innermost last. Each sees those before it.
+    named: Vec<(String, &'a ast::Cte)>,
 }
 
-impl Preparer<'_> {
-    fn query(&self, query: &ast::Query) -> Result<Query> {
-        let plain = query.with.is_none()
-            && query.locks.is_empty()
+impl<'a> Preparer<'a> {
+    fn query(&self, query: &'a ast::Query) -> Result<Query> {
+        if let Some(with) = &query.with {
+            if with.recursive {
+                refuse!("WITH RECURSIVE");
+            }
+            let mut inner = self.clone();
+            for cte in &with.cte_tables {
+                inner.named.push((fold(&cte.alias.name), cte));
+            }
+            return inner.body(query);
+        }
+        self.body(query)
+    }
+
+    /// A query, its WITH read.
+    fn body(&self, query: &'a ast::Query) -> Result<Query> {
+        let plain = query.locks.is_empty()
             && query.for_clause.is_none()
             && query.settings.is_none()
             && query.format_clause.is_none()
             && query.pipe_operators.is_empty();
         if !plain {
-            refuse!("WITH, FOR UPDATE and other clauses around a SELECT");
+            refuse!("FOR UPDATE and other clauses around a SELECT");
         }
         let order_by = match &query.order_by {
             None => &[][..],
@@ -196,7 +228,7 @@ impl Preparer<'_> {
     }
 
     /// UNION and UNION ALL.
-    fn set(&self, body: &SetExpr) -> Result<Query> {
+    fn set(&self, body: &'a SetExpr) -> Result<Query> {
         match body {
             SetExpr::Select(select) => self.select(select, &[]),
             SetExpr::Query(query) => self.query(query),
@@ -227,7 +259,7 @@ impl Preparer<'_> {
         }
     }
 
-    fn select(&self, select: &ast::Select, order_by: &[ast::OrderByExpr]) -> Result<Query> {
+    fn select(&self, select: &'a ast::Select, order_by: &[ast::OrderByExpr]) -> Result<Query> {
         let plain = select.optimizer_hints.is_empty()
             && select.select_modifiers.is_none()
             && select.top.is_none()
@@ -265,6 +297,7 @@ impl Preparer<'_> {
         let mut query = Query { source, filter, grouping: None, outputs, distinct, order, limit: None, offset: None };
         if !keys.is_empty() || !aggregates.is_empty() || having.is_some() {
             check_grouped(&keys, "GROUP BY")?;
+            check_distinct(&aggregates)?;
             query.grouping = Some(Grouping { keys, aggregates, having });
             resolve_grouping(&mut query)?;
         }
@@ -274,15 +307,16 @@ impl Preparer<'_> {
                 refuse!("ORDER BY what SELECT DISTINCT does not select");
             }
         }
+        query.simplify()?;
         Ok(query)
     }
 
-    fn source(&self, from: &[ast::TableWithJoins]) -> Result<(Source, Scope)> {
+    fn source(&self, from: &'a [ast::TableWithJoins]) -> Result<(Source, Scope)> {
         let [ast::TableWithJoins { relation, joins }] = from else { refuse!("other than one relation in FROM") };
         if !joins.is_empty() {
             refuse!("JOIN");
         }
-        let (source, name, alias, mut columns) = match relation {
+        let (source, name, alias, columns) = match relation {
             ast::TableFactor::Table {
                 name,
                 alias,
@@ -297,6 +331,14 @@ impl Preparer<'_> {
             } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => {
                 let [ast::ObjectNamePart::Identifier(ident)] = name.0.as_slice() else { refuse!("relation {name}") };
                 let name = fold(ident);
+                if let Some(at) = self.named.iter().rposition(|(named, _)| *named == name) {
+                    let cte = self.named[at].1;
+                    let outer = Preparer { named: self.named[..at].to_vec(), ..*self };
+                    let query = outer.query(&cte.query)?;
+                    let columns = renamed(as_columns(&query.outputs), &cte.alias.columns)?;
+                    let (relation, columns) = aliased(name, columns, alias.as_ref())?;
+                    return Ok((Source::Query(Box::new(query)), Scope { relation, columns }));
+                }
                 let Some(index) = self.inputs.iter().position(|input| input.name == name) else {
                     refuse!("relation \"{name}\" is no input")
                 };
@@ -309,16 +351,7 @@ impl Preparer<'_> {
             }
             other => refuse!("{other} in FROM"),
         };
-        let mut relation = name;
-        if let Some(alias) = alias {
-            relation = fold(&alias.name);
-            if alias.columns.len() > columns.len() {
-                refuse!("more column aliases than columns");
-            }
-            for (column, renamed) in columns.iter_mut().zip(&alias.columns) {
-                column.0 = fold(&renamed.name);
-            }
-        }
+        let (relation, columns) = aliased(name, columns, alias.as_ref())?;
         Ok((source, Scope { relation, columns }))
     }
 
@@ -389,6 +422,28 @@ fn input_columns(input: &InputSchema) -> Result<Vec<(String, Typed)>> {
     Ok(columns)
 }
 
+/// A relation's name and columns under its alias.
+fn aliased(
+    name: String,
+    columns: Vec<(String, Typed)>,
+    alias: Option<&ast::TableAlias>,
+) -> Result<(String, Vec<(String, Typed)>)> {
+    match alias {
+        None => Ok((name, columns)),
+        Some(alias) => Ok((fold(&alias.name), renamed(columns, &alias.columns)?)),
+    }
+}
+
+fn renamed(mut columns: Vec<(String, Typed)>, aliases: &[ast::TableAliasColumnDef]) -> Result<Vec<(String, Typed)>> {
+    if aliases.len() > columns.len() {
+        refuse!("more column aliases than columns");
+    }
+    for (column, alias) in columns.iter_mut().zip(aliases) {
+        column.0 = fold(&alias.name);
+    }
+    Ok(columns)
+}
+
 /// A query's outputs as columns of what reads it.
 fn as_columns(outputs: &[(String, Typed)]) -> Vec<(String, Typed)> {
     let column = |(index, (name, typed)): (usize, &(String, Typed))| {
@@ -396,128 +451,6 @@ fn as_columns(outputs: &[(String, Typed)]) -> Vec<(String, Typed)> {
         (name.clone(), Typed { expr: Expr::Column(index), collation, ..typed.clone() })
     };
     outputs.iter().enumerate().map(column).collect()
-}
-
-fn outputs(items: &[SelectItem], compiler: &mut Compiler<'_>) -> Result<Vec<(String, Typed)>> {
-    let mut outputs = Vec::with_capacity(items.len());
-    for item in items {
-        match item {
-            SelectItem::UnnamedExpr(expr) => outputs.push((column_name(expr), settle(compiler.compile(expr)?)?)),
-            SelectItem::ExprWithAlias { expr, alias } => outputs.push((fold(alias), settle(compiler.compile(expr)?)?)),
-            SelectItem::Wildcard(options) if *options == ast::WildcardAdditionalOptions::default() => {
-                outputs.extend(compiler.scope.columns.iter().cloned());
-            }
-            SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(name), options)
-                if *options == ast::WildcardAdditionalOptions::default()
-                    && matches!(name.0.as_slice(), [ast::ObjectNamePart::Identifier(ident)]
-                        if fold(ident) == compiler.scope.relation) =>
-            {
-                outputs.extend(compiler.scope.columns.iter().cloned());
-            }
-            other => refuse!("{other} in SELECT"),
-        }
-    }
-    if outputs.is_empty() {
-        refuse!("SELECT of no columns");
-    }
-    Ok(outputs)
-}
-
-/// The name that PostgreSQL gives a column without alias, where it is simple.
-fn column_name(expr: &ast::Expr) -> String {
-    match expr {
-        ast::Expr::Identifier(ident) => fold(ident),
-        ast::Expr::CompoundIdentifier(idents) => idents.last().map(fold).unwrap_or_default(),
-        ast::Expr::Nested(inner) | ast::Expr::Collate { expr: inner, .. } => column_name(inner),
-        ast::Expr::Cast { expr: inner, data_type, .. } => match column_name(inner).as_str() {
-            "?column?" | "case" => crate::type_names::type_of(data_type)
-                .map_or_else(|_| "?column?".to_owned(), |(ty, _)| crate::type_names::short_name(ty).to_owned()),
-            name => name.to_owned(),
-        },
-        ast::Expr::Function(function) => {
-            function.name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default()
-        }
-        ast::Expr::Case { else_result: Some(otherwise), .. } => match column_name(otherwise).as_str() {
-            "?column?" => "case".to_owned(),
-            name => name.to_owned(),
-        },
-        ast::Expr::Case { .. } => "case".to_owned(),
-        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::Boolean(_), .. }) => "bool".to_owned(),
-        _ => "?column?".to_owned(),
-    }
-}
-
-/// Without parentheses, which mean nothing in ORDER BY and GROUP BY.
-fn bare(ast: &ast::Expr) -> &ast::Expr {
-    match ast {
-        ast::Expr::Nested(inner) => bare(inner),
-        other => other,
-    }
-}
-
-/// The output that an integer literal names by its position.
-fn position(ast: &ast::Expr, outputs: &[(String, Typed)]) -> Result<Option<usize>> {
-    if let Some(digits) = numeric_constant(ast) {
-        return match digits.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) {
-            Some(output) if output < outputs.len() => Ok(Some(output)),
-            _ => refuse!("position {digits} is not in the select list"),
-        };
-    }
-    if matches!(ast, ast::Expr::Value(ast::ValueWithSpan { value, .. }) if !matches!(value, ast::Value::Placeholder(_)))
-    {
-        refuse!("the constant {ast} in ORDER BY or GROUP BY");
-    }
-    Ok(None)
-}
-
-/// The output of this name.
-fn output_named(name: &str, outputs: &[(String, Typed)]) -> Result<Option<usize>> {
-    let mut found = outputs.iter().enumerate().filter(|(_, (output, _))| output == name);
-    let Some((first, (_, typed))) = found.next() else { return Ok(None) };
-    if found.any(|(_, (_, other))| !other.expr.is_same(&typed.expr)) {
-        refuse!("\"{name}\" is ambiguous");
-    }
-    Ok(Some(first))
-}
-
-fn order_keys(
-    keys: &[ast::OrderByExpr],
-    compiler: &mut Compiler<'_>,
-    outputs: &[(String, Typed)],
-) -> Result<Vec<OrderKey>> {
-    let mut order = Vec::with_capacity(keys.len());
-    for key in keys {
-        if key.with_fill.is_some() {
-            refuse!("{key}");
-        }
-        let named = match (position(bare(&key.expr), outputs)?, bare(&key.expr)) {
-            (None, ast::Expr::Identifier(ident)) => output_named(&fold(ident), outputs)?,
-            (position, _) => position,
-        };
-        let typed = match named {
-            Some(output) => outputs[output].1.clone(),
-            None => settle(compiler.compile(&key.expr)?)?,
-        };
-        check_grouped([&typed], "ORDER BY")?;
-        let output = named.or_else(|| outputs.iter().position(|(_, output)| output.expr.is_same(&typed.expr)));
-        let descending = key.options.asc == Some(false);
-        let nulls_first = key.options.nulls_first.unwrap_or(descending);
-        order.push(OrderKey { expr: typed.expr, ty: typed.ty, output, descending, nulls_first });
-    }
-    Ok(order)
-}
-
-/// Whether values of these can be compared here.
-fn check_grouped<'a>(keys: impl IntoIterator<Item = &'a Typed>, clause: &str) -> Result<()> {
-    for key in keys {
-        if key.opaque || !verified::is_ordered(key.ty) {
-            refuse!("{clause} a column of type {}, or one that is only passed on", key.ty.oid());
-        }
-        if key.collation == Collation::Other {
-            refuse!("{clause} text in a collation that does not compare bytes");
-        }
-    }
-    Ok(())
 }
 
 fn union_outputs(arms: &[Query]) -> Result<Vec<(String, Typed)>> {
@@ -538,6 +471,23 @@ fn union_outputs(arms: &[Query]) -> Result<Vec<(String, Typed)>> {
         }
     }
     Ok(columns)
+}
+
+/// Distinct aggregates are one grouping more: of one argument.
+fn check_distinct(calls: &[AggregateCall]) -> Result<()> {
+    let mut distinct = calls.iter().filter(|call| call.distinct);
+    let Some(first) = distinct.next() else { return Ok(()) };
+    if distinct.any(|call| call.ty != first.ty || !call.argument.is_same(&first.argument)) {
+        refuse!("aggregates over several DISTINCT arguments");
+    }
+    let adds_floats = |call: &AggregateCall| {
+        matches!(call.ty, PgType::Float4 | PgType::Float8)
+            && call.function.is_some_and(|function| function.name == "sum")
+    };
+    if calls.iter().any(adds_floats) {
+        refuse!("a sum of floats beside a DISTINCT aggregate");
+    }
+    Ok(())
 }
 
 fn holds_aggregate(expr: &Expr) -> bool {

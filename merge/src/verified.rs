@@ -167,7 +167,8 @@ const fn aggregate(name: &'static str, argument: PgType, result: PgType) -> Aggr
     Aggregate { name, argument, result }
 }
 
-/// Aggregates; `count(*)` and `count` of anything come on top. FILTER goes with all of them.
+/// Aggregates; `count(*)` and `count` of anything come on top. FILTER goes with all of them, DISTINCT with all but sums of floats
+/// (one DISTINCT argument per query).
 pub const AGGREGATES: &[Aggregate] = &[
     aggregate("sum", Int2, Int8),
     aggregate("sum", Int4, Int8),
@@ -175,6 +176,10 @@ pub const AGGREGATES: &[Aggregate] = &[
     aggregate("sum", Numeric, Numeric),
     aggregate("sum", Float4, Float4),
     aggregate("sum", Float8, Float8),
+    aggregate("avg", Int2, Numeric),
+    aggregate("avg", Int4, Numeric),
+    aggregate("avg", Int8, Numeric),
+    aggregate("avg", Numeric, Numeric),
     aggregate("min", Int2, Int2),
     aggregate("min", Int4, Int4),
     aggregate("min", Int8, Int8),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use atoll_merge::arrow::array::RecordBatch;
-use atoll_merge::{Engine, EngineOptions, InputError, InputStream, MergeError, Parameter};
+use atoll_merge::{Engine, EngineOptions, InputError, InputSchema, InputStream, MergeError, Parameter};
 use atoll_wire::oid;
 use atoll_wire::rows::ColumnFormat;
 use futures_util::StreamExt as _;
@@ -40,14 +40,20 @@ fn refusals_say_why() -> Result<()> {
         ("SELECT a FROM g", "relation \"g\" is no input"),
         ("SELECT z FROM f", "column \"z\" does not exist"),
         ("SELECT sum(a) OVER () FROM f", "clauses in"),
-        ("SELECT count(DISTINCT a) FROM f", "count(DISTINCT ...)"),
+        ("SELECT count(DISTINCT a), count(DISTINCT b) FROM f", "several DISTINCT"),
+        ("SELECT sum(DISTINCT a::float8) FROM f", "sum(DISTINCT double precision)"),
+        ("SELECT count(DISTINCT a), sum(a::float8) FROM f", "a sum of floats"),
+        ("SELECT count(DISTINCT c) FROM f", "passed on"),
         ("SELECT DISTINCT ON (a) a FROM f", "DISTINCT ON"),
         ("SELECT a FROM f GROUP BY ROLLUP (a)", "expression"),
         ("SELECT a FROM f FOR UPDATE", "FOR UPDATE"),
-        ("WITH x AS (SELECT 1) SELECT a FROM f", "WITH"),
+        ("WITH RECURSIVE x AS (SELECT 1) SELECT a FROM f", "WITH RECURSIVE"),
+        ("WITH x AS (SELECT a FROM f) SELECT a FROM x UNION ALL SELECT a FROM x", "an input that is read twice"),
         ("SELECT a FROM f LIMIT 2.5", "numeric as bigint"),
         ("SELECT b FROM f GROUP BY a", "neither grouped nor aggregated"),
-        ("SELECT avg(a) FROM f", "function avg(bigint)"),
+        ("SELECT avg(a::float8) FROM f", "avg(double precision)"),
+        ("SELECT avg(sum(a)) FROM f", "aggregate sum here"),
+        ("SELECT a FROM f FETCH FIRST 2 ROWS WITH TIES", "WITH TIES"),
         ("SELECT a < 1 < true FROM f", "a chain of comparisons"),
         ("SELECT a::text FROM f", "a cast from bigint to text"),
         ("SELECT $1 FROM f", "parameter $1"),
@@ -69,6 +75,34 @@ fn refusals_say_why() -> Result<()> {
     }
     for sql in ["SELECT b FROM f ORDER BY n", "SELECT n FROM f ORDER BY b COLLATE \"C\", n", "SELECT count(b) FROM f"] {
         lab.compare(sql, 1, true)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn unions_of_several_inputs() -> Result<()> {
+    let mut lab = lab_of(100)?;
+    lab.sql("CREATE TEMP VIEW g AS SELECT * FROM f")?;
+    let second = InputSchema { name: "g".to_owned(), ..lab.input.clone() };
+    let inputs = [lab.input.clone(), second];
+    for (ordered, sql) in [
+        (true, "SELECT a, b FROM f WHERE n < 10 UNION ALL SELECT a, b FROM g WHERE n < 20 ORDER BY a, 2 LIMIT 25"),
+        (true, "SELECT n % 10 AS x FROM f UNION SELECT n % 15 FROM g ORDER BY x DESC"),
+        (false, "SELECT b FROM f UNION ALL SELECT 'more' FROM g"),
+        (
+            true,
+            "SELECT s, count(*) FROM (SELECT n % 3 AS s FROM f UNION ALL SELECT n % 4 FROM g) q GROUP BY s ORDER BY s",
+        ),
+        (
+            true,
+            "WITH x AS (SELECT n % 5 AS k FROM f), y AS (SELECT k, count(*) AS c FROM x GROUP BY k) SELECT * FROM y ORDER BY k",
+        ),
+    ] {
+        let prepared = lab.engine.check(sql, &inputs, &[])?;
+        let rows = vec![("f".to_owned(), lab.streams(2)), ("g".to_owned(), lab.streams(3))];
+        let stream = lab.engine.execute(&prepared.bind(&[])?, rows)?;
+        let ours = lab.collect(stream);
+        lab.compare_with(sql, ours, ordered)?;
     }
     Ok(())
 }

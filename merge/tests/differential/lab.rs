@@ -4,7 +4,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use atoll_merge::arrow::array::RecordBatch;
 use atoll_merge::arrow::datatypes::{Field, Schema};
 use atoll_merge::{
-    Engine, EngineOptions, InputColumn, InputError, InputSchema, InputStream, MergeError, Parameter, Unsupported,
+    Engine, EngineOptions, InputColumn, InputError, InputSchema, InputStream, MergeError, MergeStream, Parameter,
+    Unsupported,
 };
 use atoll_tests::client::Client;
 use atoll_tests::outcome::Column;
@@ -159,6 +160,11 @@ impl Lab {
             Ok(stream) => stream,
             Err(error) => return Ours::Failed(error),
         };
+        self.collect(stream)
+    }
+
+    /// All rows of a merge.
+    pub fn collect(&self, stream: MergeStream) -> Ours {
         let columns = (stream.schema().fields().iter())
             .map(|field| (field.name().clone(), rows::field_oid(field).unwrap_or(0), rows::field_typmod(field)))
             .collect();
