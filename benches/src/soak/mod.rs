@@ -90,12 +90,15 @@ pub fn run(arguments: &SoakArguments) -> Result<()> {
 /// The tables and their rows.
 fn fill(target: &Target) -> Result<()> {
     execute(target, TABLES)?;
+    let last = ACCOUNTS - 1;
+    execute(
+        target,
+        &format!("INSERT INTO soak_accounts SELECT i, {BALANCE}, 0, i % 10 FROM generate_series(0, {last}) i"),
+    )?;
     if target.label == "atoll" {
         DISTRIBUTE.iter().try_for_each(|sql| execute(target, sql))?;
     }
-    let accounts =
-        format!("INSERT INTO soak_accounts SELECT i, {BALANCE}, 0, i % 10 FROM generate_series(0, {}) i", ACCOUNTS - 1);
-    execute(target, &accounts)
+    Ok(())
 }
 
 /// Lets the workers work for that long, and calls `watch` with the time that has passed twice a second.

@@ -41,7 +41,12 @@ async fn connect(target: &Target) -> Result<Client> {
 
 /// A fresh table of that name, distributed where that exists.
 async fn table(client: &Client, target: &Target, name: &str, columns: &str) -> Result<()> {
-    client.batch_execute(&format!("DROP TABLE IF EXISTS {name}; CREATE TABLE {name} ({columns})")).await?;
+    filled(client, target, name, columns, "SELECT 1").await
+}
+
+/// A fresh table, filled by a statement and then distributed where that exists.
+async fn filled(client: &Client, target: &Target, name: &str, columns: &str, fill: &str) -> Result<()> {
+    client.batch_execute(&format!("DROP TABLE IF EXISTS {name}; CREATE TABLE {name} ({columns}); {fill}")).await?;
     if target.label == "atoll" {
         client.query(&format!("SELECT create_distributed_table('{name}', 'id')"), &[]).await?;
     }
@@ -177,8 +182,8 @@ pub async fn copy(target: Target) -> Lines {
 
 pub async fn prepared(target: Target) -> Lines {
     let client = connect(&target).await?;
-    table(&client, &target, "dr_prep", "id int8 PRIMARY KEY, v text").await?;
-    client.execute("INSERT INTO dr_prep SELECT i, 'v' || i FROM generate_series(1, 100) i", &[]).await?;
+    let fill = "INSERT INTO dr_prep SELECT i, 'v' || i FROM generate_series(1, 100) i";
+    filled(&client, &target, "dr_prep", "id int8 PRIMARY KEY, v text", fill).await?;
     let mut lines = Vec::new();
     let by_key = client.prepare("SELECT v FROM dr_prep WHERE id = $1").await?;
     lines.push(format!(
@@ -234,8 +239,8 @@ pub async fn pipelined(target: Target) -> Lines {
 
 pub async fn streamed(target: Target) -> Lines {
     let mut client = connect(&target).await?;
-    table(&client, &target, "dr_stream", "id int8 PRIMARY KEY, v text").await?;
-    client.execute("INSERT INTO dr_stream SELECT i, repeat('x', 100) FROM generate_series(1, 5000) i", &[]).await?;
+    let fill = "INSERT INTO dr_stream SELECT i, repeat('x', 100) FROM generate_series(1, 5000) i";
+    filled(&client, &target, "dr_stream", "id int8 PRIMARY KEY, v text", fill).await?;
     let mut lines = Vec::new();
     let rows = client.query_raw("SELECT id FROM dr_stream ORDER BY id", Vec::<&(dyn ToSql + Sync)>::new()).await?;
     let ids: Vec<i64> = rows.map_ok(|row| row.get::<_, i64>(0)).try_collect().await?;
@@ -302,8 +307,8 @@ pub async fn errors(target: Target) -> Lines {
 
 pub async fn many_clients(target: Target) -> Lines {
     let first = connect(&target).await?;
-    table(&first, &target, "dr_many", "id int8 PRIMARY KEY, n int8 DEFAULT 0").await?;
-    first.execute("INSERT INTO dr_many SELECT i FROM generate_series(0, 9) i", &[]).await?;
+    let fill = "INSERT INTO dr_many SELECT i FROM generate_series(0, 9) i";
+    filled(&first, &target, "dr_many", "id int8 PRIMARY KEY, n int8 DEFAULT 0", fill).await?;
     let workers = (0_i64..40).map(|number| {
         let target = target.clone();
         async move {

@@ -25,7 +25,7 @@ CREATE SCHEMA shop;
 CREATE TYPE shop.state AS ENUM ('open', 'paid', 'sent');
 CREATE DOMAIN shop.email AS text CHECK (VALUE ~ '@');
 CREATE TABLE shop.customers (id int8 PRIMARY KEY, name text NOT NULL, email shop.email, since date DEFAULT '2020-01-01');
-CREATE TABLE shop.orders (id int8, customer_id int8 NOT NULL REFERENCES shop.customers ON DELETE CASCADE, state shop.state DEFAULT 'open',
+CREATE TABLE shop.orders (id int8, customer_id int8 NOT NULL, state shop.state DEFAULT 'open',
     total numeric(10,2) CHECK (total >= 0), note text, PRIMARY KEY (customer_id, id));
 CREATE INDEX orders_state ON shop.orders (state) WHERE state <> 'sent';
 CREATE TABLE shop.countries (code char(2) PRIMARY KEY, name text UNIQUE);
@@ -45,6 +45,10 @@ const DISTRIBUTE: [&str; 3] = [
     "SELECT create_distributed_table('shop.customers', 'id')",
     "SELECT create_distributed_table('shop.orders', 'customer_id')",
 ];
+
+/// Added once both of its tables are distributed by its columns.
+const FOREIGN_KEY: &str =
+    "ALTER TABLE shop.orders ADD FOREIGN KEY (customer_id) REFERENCES shop.customers ON DELETE CASCADE";
 
 /// What psql is asked; its output must be the same, byte by byte.
 const PSQL: &[(&str, &str)] = &[
@@ -88,7 +92,7 @@ const PSQL: &[(&str, &str)] = &[
     ("autocommit_off", "\\set AUTOCOMMIT off\nSELECT count(*) FROM shop.orders;\nROLLBACK;"),
     (
         "fetch_count",
-        "\\set FETCH_COUNT 7\nSELECT id FROM shop.orders WHERE customer_id = 3 ORDER BY id;\nSELECT count(*) FROM shop.orders;",
+        "\\set FETCH_COUNT 7\nSELECT id FROM shop.orders WHERE customer_id = 3 ORDER BY id;\nSELECT * FROM shop.countries ORDER BY code;",
     ),
     ("watch", "SELECT 'watched' \\watch i"),
     ("conninfo_encoding", "\\encoding\nSHOW server_version;"),
@@ -156,7 +160,7 @@ fn set_up(pair: &Pair) -> Result<()> {
     if pair.subject.cluster().is_some() {
         DISTRIBUTE.iter().try_for_each(|sql| execute(pair.subject.target(), sql))?;
     }
-    Ok(())
+    [pair.plain.target(), pair.subject.target()].into_iter().try_for_each(|target| execute(target, FOREIGN_KEY))
 }
 
 /// Runs statements of which none may fail.
