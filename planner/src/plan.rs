@@ -548,12 +548,22 @@ pub enum DdlStep {
     UndoIndexes(DdlName),
     /// Constraints or key columns may be new: what distributed and reference tables cannot have is refused.
     Check,
+    /// Expressions are evaluated once, at home; their values, as literals, stand in the inner steps' texts where
+    /// [`DdlStep::value_mark`] is.
+    Evaluated { expressions: Vec<String>, steps: Vec<DdlStep> },
     CreateDatabase(NewDatabase),
     DropDatabase {
         name: String,
         if_exists: bool,
         force: bool,
     },
+}
+
+impl DdlStep {
+    /// Stands for the value of the expression with this index; no statement can hold it, because PostgreSQL has no zero bytes in text.
+    pub fn value_mark(index: usize) -> String {
+        format!("\0{index}\0")
+    }
 }
 
 /// `{head}{names, separated by commas}{tail}`

@@ -80,8 +80,8 @@ fn name(name: &DdlName) -> String {
     format!("{}{}.{} [{place}]", name.before, name.name.schema, name.name.name)
 }
 
-fn step(step: &DdlStep) -> String {
-    match step {
+fn step(one: &DdlStep) -> String {
+    match one {
         DdlStep::Catalog(sql) => format!("catalog: {sql}"),
         DdlStep::Home(sql) => format!("home: {sql}"),
         DdlStep::EveryGroup(sql) => format!("every group: {sql}"),
@@ -96,6 +96,11 @@ fn step(step: &DdlStep) -> String {
             let kind = if view.materialized { "materialized view" } else { "view" };
             format!("{kind} {}: {}", view.name, template(&view.statement))
         }
+        DdlStep::Evaluated { expressions, steps } => {
+            let inner: Vec<String> =
+                steps.iter().map(|inner| format!("\n    {}", step(inner).replace('\0', "~"))).collect();
+            format!("evaluated {expressions:?}{}", inner.concat())
+        }
         other => format!("{other:?}"),
     }
 }
@@ -106,7 +111,7 @@ fn steps(title: &str, command: &str, mode: DdlMode, list: &[DdlStep]) -> String 
         write!(out, " ({mode:?})").unwrap();
     }
     for one in list {
-        write!(out, "\n  {}", step(one)).unwrap();
+        write!(out, "\n  {}", step(one).replace("\n; ", "; ")).unwrap();
     }
     out
 }

@@ -1,7 +1,7 @@
 //! The steps of a DDL plan, one after another.
 
-use atoll_planner::plan::{Ddl, DdlName, DdlNames, DdlStep, Whereabouts};
-use atoll_planner::quote_identifier;
+use atoll_planner::plan::{Ddl, DdlName, DdlNames, DdlStep, Piece, Template, Whereabouts};
+use atoll_planner::{quote_identifier, quote_literal};
 
 use super::reconcile::{self, Known};
 use super::{Scope, deparse, rules, slices, views};
@@ -87,12 +87,50 @@ async fn run_step(scope: &mut Scope<'_>, step: &DdlStep, tag: &mut Option<String
         DdlStep::DropSlices { schemas } => slices::drop(scope, schemas).await?,
         DdlStep::RenameSlices { from, to } => slices::rename(scope, from, to).await?,
         DdlStep::RestartSequences(tables) => reconcile::restart_sequences(scope, tables).await?,
+        DdlStep::Evaluated { expressions, steps } => {
+            let values = evaluate(scope, expressions).await?;
+            for step in steps {
+                Box::pin(run_step(scope, &with_values(step, &values)?, tag)).await?;
+            }
+        }
         DdlStep::Check | DdlStep::Reconcile | DdlStep::UndoIndexes(_) => {}
         DdlStep::CreateDatabase(_) | DdlStep::DropDatabase { .. } => {
             return Err(Error::internal("a database cannot be created or dropped inside a transaction"));
         }
     }
     Ok(())
+}
+
+/// The values of expressions as literals, computed once.
+async fn evaluate(scope: &mut Scope<'_>, expressions: &[String]) -> Result<Vec<String>> {
+    let list: Vec<String> = expressions.iter().map(|expression| format!("({expression})::text")).collect();
+    let results = scope.home(&format!("SELECT {}", list.join(", "))).await?;
+    let row = results.first().and_then(|set| set.rows.first()).ok_or_else(|| Error::internal("home answered oddly"))?;
+    Ok(row.iter().map(|value| value.as_deref().map_or_else(|| "NULL".to_owned(), quote_literal)).collect())
+}
+
+/// A step with values where their marks are.
+fn with_values(step: &DdlStep, values: &[String]) -> Result<DdlStep> {
+    let fill = |text: &str| {
+        values
+            .iter()
+            .enumerate()
+            .fold(text.to_owned(), |text, (index, value)| text.replace(&DdlStep::value_mark(index), value))
+    };
+    Ok(match step {
+        DdlStep::Home(sql) => DdlStep::Home(fill(sql)),
+        DdlStep::EveryGroup(sql) => DdlStep::EveryGroup(fill(sql)),
+        DdlStep::OtherGroups(sql) => DdlStep::OtherGroups(fill(sql)),
+        DdlStep::Shards { colocation, statement } => {
+            let fill_piece = |piece: &Piece| match piece {
+                Piece::Text(text) => Piece::Text(fill(text)),
+                Piece::Slice(schema) => Piece::Slice(schema.clone()),
+            };
+            let pieces = statement.pieces.iter().map(fill_piece).collect();
+            DdlStep::Shards { colocation: *colocation, statement: Template { pieces } }
+        }
+        _ => return Err(Error::internal("a step that takes no values")),
+    })
 }
 
 pub(super) fn last_tag(results: &[ResultSet]) -> Option<String> {

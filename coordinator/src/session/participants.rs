@@ -45,16 +45,11 @@ impl Session {
             lane.notices.clear();
             cancel.enter(lane);
             let result = lane.query(sql).await;
-            let notices = lane.notices.split();
             if cancel.leave(lane) {
                 cancel.settled().await;
                 if !lane.busy {
                     let _ = lane.query("").await;
                 }
-            }
-            if place == Place::CATALOG {
-                // The other places say the same, or what is none of the client's business.
-                self.client.output.extend_from_slice(&notices);
             }
             result
         }
@@ -90,9 +85,11 @@ impl Participants for Session {
         let result = self.run_at(place, &path, sql, true).await;
         if let Some(index) = self.transaction.as_ref().and_then(|transaction| transaction.position(place)) {
             let transaction = self.transaction.as_mut().expect("found above");
-            let aside = std::mem::take(&mut transaction.participants[index].lane.aside);
+            let lane = &mut transaction.participants[index].lane;
+            let (aside, notices) = (std::mem::take(&mut lane.aside), std::mem::take(&mut lane.notices));
             if place == Place::CATALOG {
                 // Said once for the whole cluster, in the client's own names.
+                self.client.output.extend_from_slice(&notices);
                 self.client.output.extend_from_slice(&aside);
             }
         }

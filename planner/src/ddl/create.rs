@@ -442,7 +442,7 @@ fn function(words: Words<'_>, facts: &Facts<'_>) -> Plan {
         Plan::Ddl(plan) => matches!(plan.steps.last(), Some(DdlStep::Home(_))),
         _ => false,
     };
-    let unchecked = format!("SET LOCAL check_function_bodies = off; {sql}; SET LOCAL check_function_bodies = on");
+    let unchecked = format!("SET LOCAL check_function_bodies = off; {sql}\n; SET LOCAL check_function_bodies = on");
     let data = if home_only || replaced { DdlStep::Home(unchecked) } else { DdlStep::EveryGroup(unchecked) };
     ddl("CREATE FUNCTION", [catalog(sql), data])
 }
