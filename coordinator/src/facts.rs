@@ -1,10 +1,18 @@
 //! Everything that statements of a logical database are planned against, as one immutable value.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use atoll_planner::catalog::Catalog;
 use atoll_planner::directory::{Database, Directory, GroupIndex};
+
+static FACTS_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A number for [`DatabaseFacts::id`].
+pub fn next_facts_id() -> u64 {
+    FACTS_ID.fetch_add(1, Ordering::Relaxed)
+}
 
 /// One version of everything a statement of a logical database is planned against; immutable, swapped whole.
 #[derive(Debug)]
@@ -25,6 +33,23 @@ pub struct DatabaseFacts {
 }
 
 impl DatabaseFacts {
+    /// The same without tables of these names, whatever their schema: something else goes by them.
+    pub fn without(&self, names: &BTreeSet<String>) -> Self {
+        let mut facts = Self {
+            id: next_facts_id(),
+            name: self.name.clone(),
+            directory_version: self.directory_version,
+            directory: self.directory.clone(),
+            database: self.database.clone(),
+            catalog: self.catalog.clone(),
+            user_types: self.user_types.clone(),
+            types: self.types.clone(),
+        };
+        facts.database.tables.retain(|table, _| !names.contains(&table.name));
+        facts.catalog.relations.retain(|table, _| !names.contains(&table.name));
+        facts
+    }
+
     /// The translation for what comes from, or goes to, a group's data database.
     pub fn types_of(&self, group: GroupIndex) -> Option<&TypeMap> {
         self.types.get(&group)

@@ -79,7 +79,7 @@ pub struct Lane {
     pub notices: BytesMut,
     /// Frames taken too early, to be received again.
     unread: Option<Bytes>,
-    /// Notices and notifications met while results were collected: for the client, when they are its business.
+    /// Notifications met while results were collected: for the client.
     pub aside: BytesMut,
 }
 
@@ -289,7 +289,7 @@ impl Lane {
                     b'E' => {
                         failure.get_or_insert(decode::error_fields(frame.body_slice())?);
                     }
-                    b'N' | b'A' => self.aside.extend_from_slice(&frame.raw),
+                    b'A' => self.aside.extend_from_slice(&frame.raw),
                     b'S' => {
                         let (name, value) = decode::parameter_status(frame.body_slice())?;
                         self.parameters.insert(name.to_owned(), value.to_owned());

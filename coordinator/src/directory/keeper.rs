@@ -22,7 +22,7 @@ use super::roles::{ROLES, ROLES_RESULTS, Roles};
 use super::rows::Rows;
 use super::store;
 use crate::error::{Error, Result, sqlstate};
-use crate::facts::{DatabaseFacts, TypeMap, UserTypes};
+use crate::facts::{DatabaseFacts, TypeMap, UserTypes, next_facts_id};
 use crate::lane::{Lane, ResultSet};
 use crate::place::{Participants, Place};
 
@@ -110,7 +110,6 @@ struct Snapshot {
     pending: BTreeSet<String>,
 }
 
-static FACTS_ID: AtomicU64 = AtomicU64::new(1);
 
 impl Keeper {
     /// Starts keeping; must be called on the control runtime, where its connections and tasks then live. Returns at once: until home was
@@ -376,7 +375,7 @@ impl Keeper {
         let places = [Place::CATALOG, Place::HOME];
         *unsettled |= places.iter().any(|place| snapshot.pending.contains(&place.database(name)));
         Ok(Arc::new(DatabaseFacts {
-            id: FACTS_ID.fetch_add(1, Ordering::Relaxed),
+            id: next_facts_id(),
             name: name.to_owned(),
             directory_version: directory.version,
             directory: directory.clone(),
@@ -421,7 +420,7 @@ impl Keeper {
             }
         };
         Ok(Arc::new(DatabaseFacts {
-            id: FACTS_ID.fetch_add(1, Ordering::Relaxed),
+            id: next_facts_id(),
             name: database.to_owned(),
             directory_version: directory.version,
             directory,

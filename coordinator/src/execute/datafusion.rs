@@ -12,6 +12,7 @@ use atoll_wire::backend::{self, Column};
 use atoll_wire::encode::{RowEncoder, encodable};
 use atoll_wire::frontend::format_of;
 use atoll_wire::rows::{self, ColumnFormat, IpcReader};
+use bytes::BytesMut;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,6 +29,10 @@ use crate::session::{Session, Tier};
 
 /// Batches a group may be ahead of the merge.
 const BATCHES_AHEAD_MAX: usize = 2;
+
+/// The agent's SQLSTATE for a value that PostgreSQL has and Arrow has not (a timestamp beyond the year 294246). Nothing has been sent then:
+/// sorts and aggregates, the only ones to look at values, yield no row before they have seen all.
+const BEYOND_ARROW: &str = "22008";
 
 /// Whether DataFusion took the merge.
 pub enum Attempt {
@@ -118,16 +123,19 @@ impl Session {
             .map(|((group, parameters), sql)| (group, request(sql, parameters, &formats)))
             .collect();
         let mut lanes = self.scatter_lanes(groups.iter().map(|part| part.group)).await?;
-        if matches!(ask, Ask::Simple) {
-            push_description(description.columns.as_deref(), &[], &mut self.client.output);
-        }
+        // In the simple protocol the description comes with the first rows: an error before them comes alone.
+        let described = matches!(ask, Ask::Simple).then(|| {
+            let mut frames = BytesMut::new();
+            push_description(description.columns.as_deref(), &[], &mut frames);
+            frames
+        });
         self.tier = Tier::DataFusion;
 
         let cancel = self.cancel.clone();
         let outcome = {
             let borrowed = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
             let input = (fragment.name.as_str(), requests);
-            run(&engine, &merge_bound, input, borrowed, &cancel, (&encoder, &mut self.client)).await
+            run(&engine, &merge_bound, input, borrowed, &cancel, (&encoder, &mut self.client, described)).await
         };
         let mut cancelling = false;
         let mut all = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
@@ -145,6 +153,12 @@ impl Session {
         }
         drop(all);
         self.let_go_all(lanes);
+        if let Err(Error::Server(fields)) = &outcome
+            && fields.sqlstate() == BEYOND_ARROW
+            && self.transaction.is_none()
+        {
+            return Ok(Attempt::Unsupported(fields.message().to_owned()));
+        }
         let rows = outcome.inspect_err(|_| self.note_failure())?;
         backend::command_complete(&format!("SELECT {rows}"), &mut self.client.output);
         Ok(Attempt::Answered)
@@ -173,7 +187,7 @@ async fn run(
     (name, requests): (&str, Vec<(GroupIndex, Fragment)>),
     mut lanes: BTreeMap<GroupIndex, &mut Lane>,
     cancel: &CancelHandle,
-    (encoder, client): (&RowEncoder, &mut Client),
+    (encoder, client, described): (&RowEncoder, &mut Client, Option<BytesMut>),
 ) -> Result<u64> {
     let mut inputs: Vec<InputStream> = Vec::new();
     let pumps = FuturesUnordered::new();
@@ -186,7 +200,7 @@ async fn run(
         pumps.push(pump(lane, sender));
     }
     let merged = engine.execute(merge, vec![(name.to_owned(), inputs)]).map_err(merge_error)?;
-    drive(pumps, merged, encoder, client).await
+    drive(pumps, merged, encoder, client, described).await
 }
 
 /// Reads one group's batches for the merge; ends early when the merge has enough.
@@ -216,6 +230,7 @@ async fn drive(
     mut merged: atoll_merge::MergeStream,
     encoder: &RowEncoder,
     client: &mut Client,
+    mut described: Option<BytesMut>,
 ) -> Result<u64> {
     let mut rows = 0;
     let mut input_error = None;
@@ -230,6 +245,9 @@ async fn drive(
             batch = merged.next() => match batch {
                 None => break,
                 Some(Ok(batch)) => {
+                    if let Some(frames) = described.take() {
+                        client.output.extend_from_slice(&frames);
+                    }
                     encoder
                         .encode(&batch, &mut client.output)
                         .map_err(|error| Error::sql(error.sqlstate(), error.to_string()))?;
@@ -243,6 +261,9 @@ async fn drive(
     // Lanes are read to the end, so that they can be used again.
     while let Some(pumped) = pumps.next().await {
         pumped?;
+    }
+    if let (Some(frames), None) = (described, &input_error) {
+        client.output.extend_from_slice(&frames);
     }
     input_error.map_or(Ok(rows), Err)
 }

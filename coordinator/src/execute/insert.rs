@@ -33,7 +33,6 @@ impl Session {
             let shard = self.shard_of_row(insert, row, &computed[index], ask).await?;
             shards.entry(shard.id).or_insert_with(|| (shard, Vec::new())).1.push(index);
         }
-        self.describe_rows(insert.returning, statement, ask).await?;
         let mut count = 0;
         let mut returned: Vec<(usize, Bytes)> = Vec::new();
         // By group, home first: two such statements take their locks in one order.
@@ -58,6 +57,7 @@ impl Session {
             }));
         }
         returned.sort_by_key(|(index, _)| *index);
+        self.describe_rows(insert.returning, statement, ask).await?;
         let rows: Vec<Bytes> = returned.into_iter().map(|(_, row)| row).collect();
         self.push_rows(&rows).await?;
         Ok(format!("INSERT 0 {count}"))

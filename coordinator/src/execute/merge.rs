@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::plans::Statement;
 use crate::session::Session;
-use crate::session::extended::{Bound, push_description};
+use crate::session::extended::Bound;
 use crate::session::simple::Ask;
 use atoll_wire::frames::Frame;
 use atoll_wire::frontend;
@@ -42,13 +42,12 @@ impl Session {
         }
         if matches!(ask, Ask::Simple) && description.columns.is_some() {
             // The same answer, under the description that the catalog database gives.
-            push_description(description.columns.as_deref(), &[], &mut self.client.output);
             let mut out = BytesMut::new();
             frontend::bind("", "", &[], std::iter::empty(), &[], &mut out);
             let bound = Bound::decode(Frame::from_raw(out.freeze())?, false)?;
-            return self.merge_in_postgres(merge, &columns, statement, Ask::Bound(&bound), effects).await;
+            return self.merge_in_postgres(merge, &columns, statement, Ask::Bound(&bound), effects, Some(&description)).await;
         }
-        self.merge_in_postgres(merge, &columns, statement, ask, effects).await
+        self.merge_in_postgres(merge, &columns, statement, ask, effects, None).await
     }
 
     fn forces_postgres(&self) -> bool {

@@ -39,7 +39,15 @@ impl Session {
             Ask::Simple => None,
             Ask::Bound(bound) => Some(bound),
         };
-        let route = self.route(sharded.colocation, sharded.key_type, &sharded.keys, bound).await?;
+        let route = match self.route(sharded.colocation, sharded.key_type, &sharded.keys, bound).await {
+            Ok(route) => route,
+            Err(error) if bound.is_none() => {
+                // PostgreSQL's own words for a literal that is no key, with its place in the text.
+                self.describe(statement).await?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         let shards = match route {
             Route::One(shard) => {
                 let path = self.shard_path(shard.id);

@@ -53,11 +53,14 @@ impl Session {
         let Keys::These(sources) = keys else { return Ok(many(group, None)) };
         let mut shards = BTreeSet::new();
         for source in sources {
-            for value in self.values(source, key_type, bound)? {
+            let Some(values) = self.values(source, key_type, bound)? else { return Ok(many(group, None)) };
+            for value in values {
                 let hash = match value {
                     Asked::Null => continue,
                     Asked::Hash(hash) => hash,
-                    Asked::Text(text) => self.ask_hash(key_type, &text).await?,
+                    Asked::Text(text) => {
+                        self.ask_hash(key_type, &text).await.map_err(|error| parameter_context(error, source, &text))?
+                    }
                 };
                 shards.insert(group.shards.partition_point(|shard| shard.hash_to < hash));
             }
@@ -65,25 +68,30 @@ impl Session {
         Ok(many(group, Some(shards)))
     }
 
-    fn values(&self, source: &KeySource, key_type: KeyType, bound: Option<&Bound>) -> Result<Vec<Asked>> {
+    /// `None` when the values say nothing about the key's hash: a parameter of another kind of number, say.
+    fn values(&self, source: &KeySource, key_type: KeyType, bound: Option<&Bound>) -> Result<Option<Vec<Asked>>> {
         let of_text = |text: &str| match hash::parse_text(key_type, text) {
             Ok(value) => Asked::Hash(hash::hash(&value)),
             // Also for what is no value at all: PostgreSQL says so in its own words.
             Err(_) => Asked::Text(text.to_owned()),
         };
         match source {
-            KeySource::Literal(text) => Ok(vec![of_text(text)]),
+            KeySource::Literal(text) => Ok(Some(vec![of_text(text)])),
             KeySource::Parameter(index) | KeySource::ArrayParameter(index) => {
                 let bound = bound.ok_or_else(|| Error::sql("42P02", format!("there is no parameter ${}", index + 1)))?;
                 let value = bound.parameters.get(*index).cloned().flatten();
-                let Some(value) = value else { return Ok(vec![Asked::Null]) };
+                let Some(value) = value else { return Ok(Some(vec![Asked::Null])) };
                 let binary = format_of(&bound.parameter_formats, *index) == 1;
                 if matches!(source, KeySource::ArrayParameter(_)) {
-                    return array_values(key_type, &value, binary, of_text);
+                    return array_values(key_type, &value, binary, of_text).map(Some);
+                }
+                let parameter_type = bound.type_of(*index);
+                if parameter_type != 0 && !hash::is_comparable(key_type, parameter_type) {
+                    return Ok(None);
                 }
                 if binary {
                     return match hash::parse_binary(key_type, bound.type_of(*index), &value) {
-                        Ok(value) => Ok(vec![Asked::Hash(hash::hash(&value))]),
+                        Ok(value) => Ok(Some(vec![Asked::Hash(hash::hash(&value))])),
                         Err(KeyError::AskPostgres) | Err(_) => Err(Error::sql(
                             "22P03",
                             format!("incorrect binary data format in bind parameter {}", index + 1),
@@ -92,7 +100,7 @@ impl Session {
                 }
                 let text = std::str::from_utf8(&value)
                     .map_err(|_| Error::sql("22021", "invalid byte sequence for encoding \"UTF8\""))?;
-                Ok(vec![of_text(text)])
+                Ok(Some(vec![of_text(text)]))
             }
         }
     }
@@ -108,6 +116,18 @@ impl Session {
         let hash = sets.first().map(|set| set.scalar()).transpose()?.and_then(|text| text.parse().ok());
         hash.ok_or_else(|| Error::internal("PostgreSQL gave no hash"))
     }
+}
+
+/// The error of a value that is none: its position is in a text that the client did not write.
+fn parameter_context(error: Error, source: &KeySource, text: &str) -> Error {
+    let Error::Server(mut fields) = error else { return error };
+    fields.remove(b'P');
+    if let KeySource::Parameter(index) = source {
+        // PostgreSQL says no more of it either, unless log_parameter_max_length_on_error allows.
+        let shown = if text.is_empty() { "" } else { "..." };
+        fields.add_context(&format!("unnamed portal parameter ${} = '{shown}'", index + 1));
+    }
+    Error::Server(fields)
 }
 
 fn many(group: &Colocation, only: Option<BTreeSet<usize>>) -> Route {

@@ -13,7 +13,8 @@ use bytes::BytesMut;
 use super::scatter::{discard_rest, next_batch, request};
 use crate::error::{Error, Result};
 use crate::place::Place;
-use crate::plans::Statement;
+use crate::plans::{Description, Statement};
+use crate::session::extended::push_description;
 use crate::session::participants::expect_copy;
 use crate::session::simple::Ask;
 use crate::session::{Session, Tier};
@@ -22,7 +23,7 @@ use crate::session::{Session, Tier};
 const PIECE_BYTES: usize = 256 << 10;
 
 impl Session {
-    /// Runs the merge query at home over staged fragments, and relays its answer.
+    /// Runs the merge query at home over staged fragments, and relays its answer, after a description of its rows when given.
     ///
     /// # Errors
     /// The statement's.
@@ -33,11 +34,15 @@ impl Session {
         statement: &Arc<Statement>,
         ask: Ask<'_>,
         effects: (Access, Residue),
+        described: Option<&Description>,
     ) -> Result<()> {
         let alone = self.transaction.is_none();
         self.open_implicit();
         let result = async {
             self.stage_all(merge, columns, ask).await?;
+            if let Some(description) = described {
+                push_description(description.columns.as_deref(), &[], &mut self.client.output);
+            }
             let path = self.plain_path();
             self.relay_statement(Place::HOME, &path, &merge.sql, statement, ask, effects).await
         }

@@ -45,13 +45,17 @@ impl Session {
         ask: Ask<'_>,
     ) -> Result<String> {
         let mut count = 0;
-        self.describe_rows(write.returning, statement, ask).await?;
+        let mut described = false;
         for (group, shards) in by_group(shards) {
             let sql = group_write(write, &shards);
             let path = self.plain_path();
             let plain = write.returning || shards.len() == 1;
             let formats = if plain { None } else { Some(&[][..]) };
-            let written = self.run_for_rows(Place::data(group), &path, &sql, statement, ask, formats).await?;
+            let written = self.run_for_rows(Place::data(group), &path, &sql, statement, ask, formats).await;
+            let written = written.map_err(|error| in_the_clients_verb(error, write.verb))?;
+            if !std::mem::replace(&mut described, true) {
+                self.describe_rows(write.returning, statement, ask).await?;
+            }
             if plain {
                 count += written.count();
                 self.push_rows(&written.rows).await?;
@@ -136,8 +140,8 @@ impl Session {
     ) -> Result<String> {
         let path = self.plain_path();
         let description = self.describe(statement).await?;
-        self.describe_rows(description.columns.is_some(), statement, ask).await?;
         let written = self.run_for_rows(Place::HOME, &path, &statement.text, statement, ask, None).await?;
+        self.describe_rows(description.columns.is_some(), statement, ask).await?;
         self.push_rows(&written.rows).await?;
         if write.deterministic {
             for group in self.other_groups() {
@@ -185,6 +189,17 @@ impl Session {
             self.run_privileged(place, on).await?;
         }
         Ok(())
+    }
+}
+
+/// The group's statement is a SELECT around the client's.
+fn in_the_clients_verb(error: Error, verb: &str) -> Error {
+    match error {
+        Error::Server(mut fields) if fields.sqlstate() == "25006" => {
+            fields.set_message(format!("cannot execute {verb} in a read-only transaction"));
+            Error::Server(fields)
+        }
+        other => other,
     }
 }
 

@@ -309,7 +309,7 @@ impl Session {
     }
 
     /// The statement as planned under the facts of now, if DDL came in between.
-    fn fresh(&self, statement: Arc<Statement>) -> Arc<Statement> {
+    fn fresh(&mut self, statement: Arc<Statement>) -> Arc<Statement> {
         self.plan(&statement.text, &statement.types)
     }
 

@@ -164,6 +164,10 @@ impl Session {
             }
             SessionPlan::Set { name, local } => {
                 let value = self.evaluate_setting(text, name).await?;
+                if is_identity(name) {
+                    let superuser = self.evaluate_setting(text, "is_superuser").await?;
+                    self.set("is_superuser", Some(superuser), *local);
+                }
                 if *local && self.transaction.is_none() {
                     self.warn("25P01", "SET LOCAL can only be used in transaction blocks");
                 } else {
@@ -173,6 +177,10 @@ impl Session {
             }
             SessionPlan::Reset { name } => {
                 self.evaluate_setting(text, name).await?;
+                if is_identity(name) {
+                    let superuser = self.evaluate_setting(text, "is_superuser").await?;
+                    self.set("is_superuser", Some(superuser), false);
+                }
                 let value = self.startup_settings.get(name).map(str::to_owned);
                 self.set(name, value, false);
                 self.complete("RESET");
@@ -557,6 +565,11 @@ impl Session {
         self.tier = Tier::Relay;
         Ok(())
     }
+}
+
+/// Settings that say who the session is.
+fn is_identity(name: &str) -> bool {
+    matches!(name, "role" | "session_authorization")
 }
 
 /// The names that a text's calls of set_config give as literals.

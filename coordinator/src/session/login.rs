@@ -361,6 +361,7 @@ impl Session {
                 reported_default: reported.clone(),
                 reported,
                 facts,
+                temporary: super::temporary::Temporary::default(),
                 transaction: None,
                 pinned: Vec::new(),
                 pin_at_end: Vec::new(),

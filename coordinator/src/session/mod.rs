@@ -11,6 +11,7 @@ pub mod participants;
 mod relay;
 pub mod settings;
 pub mod simple;
+mod temporary;
 pub mod tls;
 pub mod transaction;
 
@@ -79,6 +80,8 @@ pub struct Session {
     reported_default: HashMap<String, String>,
     reported: HashMap<String, String>,
     facts: Arc<DatabaseFacts>,
+    /// What temporary tables of this session hide from its statements.
+    temporary: temporary::Temporary,
     pub transaction: Option<Transaction>,
     /// Lanes that stay with the session because the client will come back for what is there.
     pub pinned: Vec<(Place, Pooled)>,
@@ -239,6 +242,7 @@ impl Session {
             }
         }
         self.pin_at_end.clear();
+        self.refresh_temporary_names().await;
         self.portals.clear();
         let pinned = &self.pinned;
         self.cursors.retain(|_, place| pinned.iter().any(|(kept, _)| kept == place));

@@ -51,11 +51,12 @@ impl Settings {
     /// set depends on it, and given up first.
     pub fn difference(&self, from: &Self) -> String {
         let mut sql = String::new();
-        let gone = |name: &str| !self.0.contains_key(name);
+        // is_superuser follows from who the session is; it is kept only to be reported.
+        let gone = |name: &str| !self.0.contains_key(name) && name != "is_superuser";
         for name in from.0.keys().filter(|name| gone(name)) {
             let _ = write!(sql, "RESET {};", parameter_name(name));
         }
-        let changed = self.0.iter().filter(|(name, value)| from.0.get(*name) != Some(value));
+        let changed = self.0.iter().filter(|(name, value)| from.0.get(*name) != Some(value) && *name != "is_superuser");
         let (roles, others): (Vec<_>, Vec<_>) =
             changed.partition(|(name, _)| matches!(name.as_str(), "role" | "session_authorization"));
         for (name, value) in others.into_iter().chain(roles) {

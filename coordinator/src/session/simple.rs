@@ -14,6 +14,7 @@ use super::{Held, Session, Tier};
 use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::plans::{Statement, split_script};
+use crate::pool::Need;
 
 /// How a statement was asked for, which decides how it is answered.
 #[derive(Clone, Copy)]
@@ -84,6 +85,7 @@ impl Session {
 
     /// Several statements in one message: an implicit transaction, which BEGIN among them makes explicit and COMMIT ends.
     async fn execute_script(&mut self, message: &str, statements: &[&str]) -> Result<()> {
+        self.check_script(message).await?;
         for text in statements {
             self.position_offset = characters_before(message, text);
             self.open_implicit();
@@ -95,14 +97,30 @@ impl Session {
         Ok(())
     }
 
+    /// PostgreSQL reads a whole message before it runs any of it: a syntax error anywhere comes alone.
+    async fn check_script(&mut self, message: &str) -> Result<()> {
+        let path = self.plain_path();
+        let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
+        self.settle(&mut lane).await?;
+        let described = lane.describe(message, &[]).await;
+        lane.release();
+        match described {
+            // Read to its end: only then does it complain that there are several.
+            Err(Error::Server(fields)) if fields.get(b'P').is_some() && fields.sqlstate() == "42601" => {
+                Err(Error::Server(fields))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn execute_text(&mut self, text: &str) -> Result<()> {
         let statement = self.plan(text, &[]);
         self.execute(&statement, Ask::Simple).await
     }
 
     /// The plan for one statement's text.
-    pub fn plan(&self, text: &str, types: &[u32]) -> Arc<Statement> {
-        let facts = self.facts();
+    pub fn plan(&mut self, text: &str, types: &[u32]) -> Arc<Statement> {
+        let facts = self.planning_facts();
         self.worker.plans.statement(&facts, &self.search_path, &self.names, text, types)
     }
 
@@ -239,6 +257,9 @@ impl Session {
         self.lane(&mut held).state.residue |= residue != Residue::Clean;
         if relayed.error.is_none() && residue == Residue::Pins && sql.contains("set_config") {
             self.adopt_set_config(&mut held, sql).await?;
+        }
+        if residue == Residue::Pins && self.place_held(&held) == Place::HOME {
+            self.read_temporary_names(&mut held).await?;
         }
         self.let_go(held, relayed.error.is_none() && residue == Residue::Pins);
         match relayed.error {
