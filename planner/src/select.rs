@@ -2,6 +2,7 @@
 
 use crate::island::island;
 use crate::plan::{Gather, KeySource, Keys, Many, Merge, Plan, Refusal};
+use crate::scan::Span;
 use crate::stage::{stage, unstageable};
 use crate::statement::{Context, refuse};
 use crate::syntax::{Body, Query};
@@ -25,6 +26,21 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Plan {
     }
 }
 
+/// A write to a table at home that reads distributed tables: it runs at home, over what the shards give.
+pub(crate) fn plan_write_at_home(context: &Context<'_, '_, '_>, span: Span) -> Plan {
+    let merge = match unstageable(context) {
+        Some(refusal) => Err(refusal),
+        None => stage(context, span),
+    };
+    match merge {
+        Ok(merge) => {
+            let merge = Merge { datafusion: false, ..merge };
+            Plan::Gather(Gather { merge, access: context.access(), residue: context.residue() })
+        }
+        Err(refusal) => refusal.into(),
+    }
+}
+
 /// One island, or a query over several fragments.
 fn merge(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<Merge, Refusal> {
     if let Some(refusal) = unstageable(context) {
@@ -41,7 +57,7 @@ fn merge(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<Merge, Refu
         let hint = Some("Select the columns, or use to_jsonb().".to_owned());
         return Err(Refusal { hint, position: Some(item.span.start), ..refusal });
     }
-    stage(context, query)
+    stage(context, query.span)
 }
 
 /// Whether one shard is left for certain.

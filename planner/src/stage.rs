@@ -8,24 +8,25 @@ use crate::analysis::Resolved;
 use crate::catalog::Volatility;
 use crate::edits::append;
 use crate::island::island;
-use crate::names::{Effect, Routine};
+use crate::names::{Effect, Routine, Target};
 use crate::plan::{Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
 use crate::scan::{Span, tokens};
 use crate::statement::{Context, refuse};
-use crate::syntax::{Expr, ExprKind, Query};
+use crate::syntax::{Expr, ExprKind};
 
-/// Fragments, and the query over them.
+/// Fragments, and the statement (this stretch of the text) over them.
 ///
 /// # Errors
 /// When the catalog does not know a table.
-pub(crate) fn stage(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<Merge, Refusal> {
+pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge, Refusal> {
     let analysis = context.analysis;
-    let names = identifiers(context.sql, query.span);
+    let names = identifiers(context.sql, whole);
     let mut edits = crate::edits::Edits::default();
     let mut fragments = Vec::new();
     let mut done = vec![false; analysis.occurrences.len()];
-    for facts in analysis.queries.iter().skip(1) {
-        let mut own = facts.occurrences.clone().filter(|index| analysis.occurrences[*index].distributed().is_some()).peekable();
+    for facts in analysis.queries.iter().filter(|facts| facts.query.span != whole) {
+        let mut own =
+            facts.occurrences.clone().filter(|index| analysis.occurrences[*index].distributed().is_some()).peekable();
         if own.peek().is_none() || own.any(|index| done[index]) {
             continue;
         }
@@ -47,10 +48,7 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<
         if occurrence.table.alias.is_none()
             && let Some(place) = occurrence.table.alias_place
         {
-            edits.insert_text(
-                place,
-                format!(" AS {}", crate::quote_identifier(occurrence.table.name.last())),
-            );
+            edits.insert_text(place, format!(" AS {}", crate::quote_identifier(occurrence.table.name.last())));
         }
         fragments.push(fragment(context, index, name, &names)?);
     }
@@ -63,7 +61,7 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<
     for span in &analysis.database_names {
         edits.replace_text(*span, "");
     }
-    Ok(Merge { fragments, sql: edits.apply_text(context.sql, query.span), datafusion: true })
+    Ok(Merge { fragments, sql: edits.apply_text(context.sql, whole), datafusion: true })
 }
 
 /// Why a query cannot run over fetched rows.
@@ -82,7 +80,11 @@ pub(crate) fn unstageable(context: &Context<'_, '_, '_>) -> Option<Refusal> {
         let refusal = refuse("TABLESAMPLE over several shards is not supported");
         return Some(Refusal { hint, position: Some(span.start), ..refusal });
     }
-    if analysis.modifying_cte {
+    let writes_shards = analysis
+        .occurrences
+        .iter()
+        .any(|occurrence| occurrence.written && !matches!(occurrence.target, Target::Unsharded | Target::Unknown));
+    if analysis.modifying_cte && writes_shards {
         return Some(Refusal { hint, ..refuse("writes in WITH over several shards are not supported") });
     }
     None

@@ -96,6 +96,20 @@ impl Context<'_, '_, '_> {
         if !distributed {
             return self.relay();
         }
+        let span = match self.statement {
+            Statement::Query(_) => None,
+            Statement::Insert(insert) => Some(insert.span),
+            Statement::Update(update) => Some(update.span),
+            Statement::Delete(delete) => Some(delete.span),
+            Statement::Merge(merge) => Some(merge.span),
+        };
+        let at_home = analysis
+            .occurrences
+            .iter()
+            .all(|occurrence| !occurrence.written || matches!(occurrence.target, Target::Unsharded | Target::Unknown));
+        if let Some(span) = span.filter(|_| at_home) {
+            return select::plan_write_at_home(self, span);
+        }
         match self.statement {
             Statement::Query(query) => select::plan(self, query),
             Statement::Insert(insert) => insert::plan(self, insert),

@@ -16,8 +16,13 @@ pub(crate) fn plan_delete(context: &Context<'_, '_, '_>, delete: &Delete<'_>) ->
 
 pub(crate) fn plan_merge(context: &Context<'_, '_, '_>) -> Plan {
     let analysis = context.analysis;
+    // Inserted rows must belong to the shard that the keys choose.
     let anchored = !analysis.merge_unanchored
-        && analysis.merge_sources.iter().all(|(source, _)| analysis.occurrences[*source].pins.is_some());
+        && analysis.merge_sources.iter().all(|source| analysis.occurrences[*source].pins.is_some())
+        && analysis.merge_keys.iter().all(|(target, keys)| match &analysis.occurrences[*target].pins {
+            Some(pins) => keys.iter().all(|key| pins.contains(key)),
+            None => false,
+        });
     let refusal = Refusal {
         hint: Some("Give the distribution key's value in the ON condition, so that one shard can do it.".to_owned()),
         ..refuse("MERGE over several shards is not supported")

@@ -400,7 +400,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     }
 
     /// The type and the type modifier of an occurrence's key column.
-    fn assigned_key(&self, occurrence: usize) -> Option<(KeyType, i32)> {
+    pub fn assigned_key(&self, occurrence: usize) -> Option<(KeyType, i32)> {
         let entry = &self.analysis.occurrences[occurrence];
         let (_, key) = entry.distributed()?;
         let column = entry.relation?.columns.iter().find(|column| column.name == key.name)?;

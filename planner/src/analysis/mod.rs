@@ -133,8 +133,10 @@ pub(crate) struct Analysis<'f, 't, 'a> {
     pub inserts: Vec<(usize, &'t Insert<'a>)>,
     /// MERGE inserts rows whose key is not that of a source row.
     pub merge_unanchored: bool,
-    /// MERGE inserts rows with the key of this source into this target.
-    pub merge_sources: Vec<(usize, usize)>,
+    /// Tables from which MERGE takes the key of rows that it inserts.
+    pub merge_sources: Vec<usize>,
+    /// Targets of MERGE, with keys of rows that it inserts.
+    pub merge_keys: Vec<(usize, Vec<KeySource>)>,
     /// A name reaches into another database: `app.public.t`.
     pub database_names: Vec<Span>,
 }

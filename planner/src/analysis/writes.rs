@@ -1,6 +1,7 @@
 //! The walk over INSERT, UPDATE, DELETE and MERGE.
 
 use super::facts::Side;
+use super::keys::assigned_constant;
 use super::scope::{Columns, Item, ScopeId};
 use super::walk::{Joined, Outputs, Walker};
 use crate::syntax::{
@@ -107,8 +108,8 @@ impl<'t, 'a> Walker<'_, 't, 'a> {
         merge.exprs.iter().for_each(|expr| self.expr(expr, scope));
         self.assignments(&merge.assignments, target, scope);
         self.block_facts(vec![source], None, scope, block);
-        // Rows of the target that match nothing stay as they are; rows of the source all count.
-        let side = Side::Only(target..target + 1);
+        // Rows of the target that match nothing stay as they are; rows of the source count only where unmatched ones are inserted.
+        let side = if merge.inserts.is_empty() { Side::All } else { Side::Only(target..target + 1) };
         for conjunct in merge.condition.conjuncts() {
             self.conjunct(conjunct, scope, &side);
         }
@@ -116,13 +117,15 @@ impl<'t, 'a> Walker<'_, 't, 'a> {
             values.iter().for_each(|expr| self.expr(expr, scope));
             let position = self.key_position(target, if columns.is_empty() { None } else { Some(columns) });
             let value = position.and_then(|position| values.get(position));
-            let anchored = value.and_then(|value| self.key_term(value, scope)).and_then(|term| term.single());
-            match anchored {
-                Some(from) => {
-                    // What is inserted belongs where its source row is: without a pin there, the target has none either.
-                    self.analysis.merge_sources.push((from, target));
-                }
-                None => self.analysis.merge_unanchored = true,
+            let source = value.and_then(|value| self.key_term(value, scope)).and_then(|term| term.single());
+            let source = source.filter(|source| self.assigned_key(*source) == self.assigned_key(target));
+            let keys = value
+                .zip(self.assigned_key(target))
+                .and_then(|(value, (key_type, typmod))| assigned_constant(self.sql, value, key_type, typmod));
+            match (source, keys) {
+                (Some(source), _) => self.analysis.merge_sources.push(source),
+                (None, Some(keys)) => self.analysis.merge_keys.push((target, keys)),
+                (None, None) => self.analysis.merge_unanchored = true,
             }
         }
         self.ctes.truncate(visible);

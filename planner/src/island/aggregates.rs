@@ -12,6 +12,8 @@ use crate::syntax::{Call, Child, Expr, ExprKind};
 /// The fragment's columns while the merge query is written.
 struct Parts<'c, 'a> {
     groups: Vec<&'c Expr<'a>>,
+    /// What DISTINCT aggregates look at: the shards group by it, too; the merge does not.
+    distinct: Vec<&'c Expr<'a>>,
     /// Text of the partial aggregate, as one shard computes it.
     partials: Vec<Template>,
 }
@@ -19,7 +21,7 @@ struct Parts<'c, 'a> {
 impl<'c, 'a> Builder<'c, '_, '_, 'a> {
     /// Partial aggregates; `None` when an aggregate has no parts, or something outside them is not a grouping expression.
     pub(super) fn partial(&self, order: &[(OrderTarget<'c, 'a>, Span)]) -> Option<Merge> {
-        let mut parts = Parts { groups: Vec::new(), partials: Vec::new() };
+        let mut parts = Parts { groups: Vec::new(), distinct: Vec::new(), partials: Vec::new() };
         for expr in self.select.group_by.iter().flat_map(|group| &group.exprs) {
             let expr = self.group_expr(expr)?;
             let constant = !expr.any(&mut |expr| matches!(expr.kind, ExprKind::Column(_)));
@@ -50,14 +52,15 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             };
             keys.push(format!("{key}{}", direction.text()));
         }
-        if parts.partials.is_empty() && parts.groups.is_empty() {
+        if parts.partials.is_empty() && parts.groups.is_empty() && parts.distinct.is_empty() {
             return None;
         }
         let columns = self.columns(&parts);
         let mut arm = Template::text("SELECT ");
         self.select_list(&mut arm, &columns);
         self.rows_read(&mut arm);
-        let positions: Vec<String> = (1..=parts.groups.len()).map(|position| position.to_string()).collect();
+        let positions: Vec<String> =
+            (1..=parts.groups.len() + parts.distinct.len()).map(|position| position.to_string()).collect();
         if !positions.is_empty() {
             push_text(&mut arm, &format!(" GROUP BY {}", positions.join(", ")));
         }
@@ -80,13 +83,19 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             passed_on: false,
             bytewise: self.is_bytewise(expr),
         });
+        let distinct = parts.distinct.iter().enumerate().map(|(index, expr)| Column {
+            name: format!("d{index}"),
+            text: self.text(expr.span),
+            passed_on: false,
+            bytewise: self.is_bytewise(expr),
+        });
         let partials = parts.partials.iter().enumerate().map(|(index, text)| Column {
             name: format!("p{index}"),
             text: text.clone(),
             passed_on: false,
             bytewise: self.context.facts.catalog.bytewise_collation,
         });
-        groups.chain(partials).collect()
+        groups.chain(distinct).chain(partials).collect()
     }
 
     /// An expression over the fragment: groups and aggregates replaced, the rest as it stands.
@@ -143,6 +152,9 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
 
     /// One aggregate over its parts.
     fn aggregate(&self, expr: &'c Expr<'a>, call: &'c Call<'a>, parts: &mut Parts<'c, 'a>) -> Option<String> {
+        if call.distinct && !call.star && call.within_group.is_empty() {
+            return self.distinct_aggregate(expr, call, parts);
+        }
         let plain = !call.distinct && !call.variadic && call.order_by.is_empty() && call.within_group.is_empty();
         let nested = call.arguments.iter().chain(&call.filter).any(|argument| argument.has_subquery());
         if !plain || nested || !matches!(self.context.facts.find_function(&call.name), Routine::BuiltIn(_)) {
@@ -203,6 +215,35 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             _ => return None,
         };
         Some(text)
+    }
+
+    /// An aggregate of distinct values, over all that the shards found: its operands become columns.
+    fn distinct_aggregate(&self, expr: &'c Expr<'a>, call: &'c Call<'a>, parts: &mut Parts<'c, 'a>) -> Option<String> {
+        let mut edits = Edits::default();
+        let operands = call.arguments.iter().chain(call.order_by.iter().map(|item| &item.expr)).chain(&call.filter);
+        for operand in operands {
+            if operand.has_subquery() || operand.any(&mut |expr| self.is_aggregate(expr)) {
+                return None;
+            }
+            // Constants (string_agg's separator) need no column.
+            if !operand.any(&mut |expr| matches!(expr.kind, ExprKind::Column(_) | ExprKind::Star(_))) {
+                continue;
+            }
+            let index = match parts.distinct.iter().position(|own| self.is_same(own, operand)) {
+                Some(index) => index,
+                None => {
+                    parts.distinct.push(operand);
+                    parts.distinct.len() - 1
+                }
+            };
+            edits.replace_text(operand.span, format!("d{index}"));
+        }
+        if let Routine::User { full, .. } = self.context.facts.find_function(&call.name)
+            && call.name.parts.len() == 1
+        {
+            edits.insert_text(call.name.span().start, format!("{}.", crate::quote_identifier(&full.schema)));
+        }
+        Some(edits.apply_text(self.sql(), expr.span))
     }
 
     /// The column of a partial aggregate.
