@@ -72,7 +72,7 @@ async fn run_step(scope: &mut Scope<'_>, step: &DdlStep, tag: &mut Option<String
         }
         DdlStep::Names(names) => {
             for group in scope.groups() {
-                if let Some(sql) = for_group(scope, names, group)? {
+                for sql in for_group(scope, names, group)? {
                     scope.group(group, &sql).await?;
                 }
             }
@@ -137,13 +137,20 @@ pub(super) fn last_tag(results: &[ResultSet]) -> Option<String> {
     results.last().map(|set| set.tag.clone())
 }
 
-/// The statement for one group, over what of the list is there; `None` when nothing is.
-fn for_group(scope: &Scope<'_>, names: &DdlNames, group: GroupIndex) -> Result<Option<String>> {
+/// The statement for one group, over what of the list is there; none when nothing is. Of those that take a single name, one for each.
+fn for_group(scope: &Scope<'_>, names: &DdlNames, group: GroupIndex) -> Result<Vec<String>> {
     let mut here = Vec::new();
     for name in &names.names {
         here.extend(in_group(scope, name, group)?);
     }
-    Ok((!here.is_empty()).then(|| format!("{}{}{}", names.head, here.join(", "), names.tail)))
+    let statement = |list: &str| format!("{}{list}{}", names.head, names.tail);
+    Ok(if names.head.contains("CONCURRENTLY") {
+        here.iter().map(|name| statement(name)).collect()
+    } else if here.is_empty() {
+        Vec::new()
+    } else {
+        vec![statement(&here.join(", "))]
+    })
 }
 
 /// The names under which a relation is in a group: one per shard when it is distributed.

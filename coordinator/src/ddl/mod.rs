@@ -139,7 +139,7 @@ impl Scope<'_> {
 
     /// Changes the directory.
     pub(crate) async fn directory(&mut self, sql: &str) -> Result<Vec<ResultSet>> {
-        self.tx.run(Place::DIRECTORY, None, sql).await
+        self.tx.run(Place::DIRECTORY, None, sql).await.map_err(|error| within(error, "the directory"))
     }
 }
 
@@ -160,9 +160,10 @@ pub(crate) fn shard_path(shard: ShardId, search_path: &[String]) -> String {
     join_search_path(search_path.iter().flat_map(|schema| [shard.schema(schema), schema.clone()]))
 }
 
-/// Says in an error's CONTEXT where it came from.
+/// Says in an error's CONTEXT where it came from. Its position is dropped: it may not be one in the client's text.
 pub(crate) fn within(mut error: Error, context: &str) -> Error {
     if let Error::Server(fields) = &mut error {
+        fields.set_position(None);
         fields.add_context(context);
     }
     error

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use atoll_planner::directory::{ColocationId, GroupIndex, KeyType, Shard, Table, TableName};
 use atoll_planner::hash;
 use atoll_planner::plan::{CopyFormat, CopyHeader, CopyOptions, CopyTarget, Keys};
-use atoll_planner::{quote_identifier, quote_literal};
+use atoll_planner::quote_identifier;
 use atoll_wire::backend::{self, decode};
 use atoll_wire::frames::peek;
 use atoll_wire::frontend::{self, tag};
@@ -33,6 +33,7 @@ struct Target<'a> {
     colocation: ColocationId,
     key_type: KeyType,
     columns: &'a [String],
+    key: &'a str,
     key_index: Option<usize>,
     computed: &'a [(String, String)],
     /// Which of the computed defaults is the key, when the data does not hold it.
@@ -71,6 +72,7 @@ impl Session {
         let computed_key = if key_index.is_some() { None } else { computed.iter().position(|(name, _)| *name == key_name) };
         let target = Target {
             computed_key,
+            key: &key_name,
             table,
             colocation: *colocation,
             key_type: *key_type,
@@ -228,7 +230,14 @@ impl Session {
         if let Some(hash) = flow.asked.get(key) {
             return Ok(*hash);
         }
-        let hash = self.ask_hash(target.key_type, text).await?;
+        let hash = self.ask_hash(target.key_type, text).await.map_err(|error| match error {
+            Error::Server(mut fields) => {
+                fields.remove(b'P');
+                fields.add_context(&format!("COPY {}", target.table.name));
+                Error::Server(fields)
+            }
+            other => other,
+        })?;
         flow.asked.insert(key.to_vec(), hash);
         Ok(hash)
     }
@@ -254,7 +263,7 @@ impl Session {
     }
 
     fn null_key(&self, target: &Target<'_>, row: &[u8]) -> Error {
-        let column = target.key_index.and_then(|index| target.columns.get(index)).cloned().unwrap_or_default();
+        let column = target.key;
         let fields = String::from_utf8_lossy(row);
         Error::sql(
             "23502",
@@ -421,7 +430,7 @@ fn check_header(target: &Target<'_>, line: &[u8]) -> Result<()> {
         let rows = splitter.split(line, true)?;
         let found = rows.rows.first().and_then(|row| row.key.as_deref()).map(String::from_utf8_lossy);
         if found.as_deref() != Some(column) {
-            let got = found.map_or_else(|| "null value".to_owned(), |name| quote_literal(&name));
+            let got = found.map_or_else(|| "null value".to_owned(), |name| format!("\"{name}\""));
             return Err(Error::sql(
                 "22P04",
                 format!(

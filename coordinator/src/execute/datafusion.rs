@@ -187,7 +187,7 @@ async fn run(
     (name, requests): (&str, Vec<(GroupIndex, Fragment)>),
     mut lanes: BTreeMap<GroupIndex, &mut Lane>,
     cancel: &CancelHandle,
-    (encoder, client, described): (&RowEncoder, &mut Client, Option<BytesMut>),
+    (encoder, client, mut described): (&RowEncoder, &mut Client, Option<BytesMut>),
 ) -> Result<u64> {
     let mut inputs: Vec<InputStream> = Vec::new();
     let pumps = FuturesUnordered::new();
@@ -200,7 +200,13 @@ async fn run(
         pumps.push(pump(lane, sender));
     }
     let merged = engine.execute(merge, vec![(name.to_owned(), inputs)]).map_err(merge_error)?;
-    drive(pumps, merged, encoder, client, described).await
+    let outcome = drive(pumps, merged, encoder, client, &mut described).await;
+    // PostgreSQL describes the rows before it computes the first, but not before it has checked the privileges.
+    let denied = matches!(&outcome, Err(error) if error.sqlstate() == "42501" || error.sqlstate() == BEYOND_ARROW);
+    if let Some(frames) = described.filter(|_| !denied) {
+        client.output.extend_from_slice(&frames);
+    }
+    outcome
 }
 
 /// Reads one group's batches for the merge; ends early when the merge has enough.
@@ -230,7 +236,7 @@ async fn drive(
     mut merged: atoll_merge::MergeStream,
     encoder: &RowEncoder,
     client: &mut Client,
-    mut described: Option<BytesMut>,
+    described: &mut Option<BytesMut>,
 ) -> Result<u64> {
     let mut rows = 0;
     let mut input_error = None;
@@ -261,9 +267,6 @@ async fn drive(
     // Lanes are read to the end, so that they can be used again.
     while let Some(pumped) = pumps.next().await {
         pumped?;
-    }
-    if let (Some(frames), None) = (described, &input_error) {
-        client.output.extend_from_slice(&frames);
     }
     input_error.map_or(Ok(rows), Err)
 }

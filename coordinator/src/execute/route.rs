@@ -53,7 +53,9 @@ impl Session {
         let Keys::These(sources) = keys else { return Ok(many(group, None)) };
         let mut shards = BTreeSet::new();
         for source in sources {
-            let Some(values) = self.values(source, key_type, bound)? else { return Ok(many(group, None)) };
+            let Some(values) = self.values(source, key_type, bound)? else {
+                return Ok(Route::Many(group.shards.clone()));
+            };
             for value in values {
                 let hash = match value {
                     Asked::Null => continue,

@@ -50,7 +50,7 @@ impl Session {
             Some(None) => {
                 let lane = self.acquire(place, path, Need::Joining).await?;
                 let mut lane = lane;
-                self.settle(&mut lane).await?;
+                settle(&mut lane, &self.settings_at(place), self.id).await?;
                 set_path(&mut lane, path, &mut prelude);
                 let transaction = self.transaction.as_mut().expect("checked above");
                 for sql in transaction.opening() {
@@ -65,7 +65,7 @@ impl Session {
             },
         };
         let mut held = held;
-        let settings = self.settings.clone();
+        let settings = self.settings_at(place);
         let session = self.id;
         let lane = self.lane(&mut held);
         settle(lane, &settings, session).await?;
@@ -145,6 +145,11 @@ impl Session {
     /// What PostgreSQL says of the settings.
     pub async fn settle(&self, lane: &mut Lane) -> Result<()> {
         settle(lane, &self.settings, self.id).await
+    }
+
+    /// What is in force at a place: nothing of the client's in the directory, which only the superuser may write.
+    fn settings_at(&self, place: Place) -> Arc<Settings> {
+        if place.kind == Kind::Directory { Arc::default() } else { self.settings.clone() }
     }
 
     /// The search_path for the catalog database and for statements without a shard, as SQL text.

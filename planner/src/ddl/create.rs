@@ -31,9 +31,6 @@ pub(super) fn plan(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
         words.accept("if not exists");
         let name = words.name();
         let temporary = temporary || name.as_ref().is_some_and(is_temporary_schema);
-        if let Some(refused) = name.and_then(|name| shadow(facts, &name, temporary)) {
-            return refused;
-        }
         return if temporary { relay(Residue::Pins) } else { sequence(words, facts) };
     }
     if words.accept("index") || words.accept("unique index") {
@@ -79,26 +76,12 @@ fn is_temporary_schema(name: &Name) -> bool {
     name.schema.as_deref() == Some("pg_temp")
 }
 
-/// The refusal of a temporary relation that would hide a permanent one: the catalog database, by which statements are planned, knows
-/// nothing of temporary relations, and the permanent one would be meant.
-fn shadow(facts: &Facts<'_>, name: &Name, temporary: bool) -> Option<Plan> {
-    let bare = Name { schema: None, schema_span: None, outer: None, ..name.clone() };
-    let hidden = facts.locate(&bare).filter(|_| temporary)?;
-    Some(refuse(
-        format!("a temporary relation \"{}\" would hide the permanent one of that name", hidden.name.name),
-        Some("Give the temporary relation another name."),
-    ))
-}
-
 /// CREATE TABLE: a new table is unsharded, whatever it is made from; AS is not run in the catalog database, which has no rows.
 fn table(mut words: Words<'_>, facts: &Facts<'_>, temporary: bool) -> Plan {
     let sql = words.sql;
     let unless_exists = words.accept("if not exists");
     let Some(name) = words.name() else { return at_home(sql, "CREATE TABLE") };
     let temporary = temporary || is_temporary_schema(&name);
-    if let Some(refused) = shadow(facts, &name, temporary) {
-        return refused;
-    }
     if unless_exists && !temporary && facts.new_name_is_taken(&name) {
         // What is there may not be at home, where a second table must not come into being.
         return super::catalog_only(sql, "CREATE TABLE");
@@ -250,9 +233,6 @@ pub(super) fn select_into(mut words: Words<'_>, facts: &Facts<'_>) -> Option<Pla
     let unlogged = if words.accept("unlogged") { "UNLOGGED " } else { "" };
     words.accept("table");
     let name = words.name()?;
-    if let Some(refused) = shadow(facts, &name, temporary || is_temporary_schema(&name)) {
-        return Some(refused);
-    }
     words.seek(0);
     if let Some(refused) = reads_distributed(&words, facts, "SELECT INTO") {
         return Some(refused);
@@ -275,9 +255,6 @@ fn view(mut words: Words<'_>, facts: &Facts<'_>, temporary: bool, materialized: 
         return refused;
     }
     let temporary = temporary || is_temporary_schema(&name);
-    if let Some(refused) = shadow(facts, &name, temporary) {
-        return refused;
-    }
     if temporary {
         return reads_distributed(&words, facts, "a temporary view").unwrap_or_else(|| relay(Residue::Pins));
     }
