@@ -2,12 +2,12 @@
 //!
 //! A merge's way:
 //!
-//! 1. [`Engine::check`] parses the SQL and types every expression as PostgreSQL does ([`query`], [`compile`]). Only what is on the
+//! 1. [`Engine::check`] parses the SQL and types every expression as PostgreSQL does (`query`, `compile`). Only what is on the
 //!    [`verified`] list passes; anything else is [`Unsupported`], and the coordinator lets PostgreSQL run the merge.
 //! 2. [`Prepared::bind`] reads the parameters' values.
-//! 3. [`Engine::execute`] builds DataFusion operators by hand ([`physical`]) over the fragments' streams: its scan, filter, projection, hash
-//!    aggregation, sort, limit and union. All that computes or compares is ours: expressions ([`expr`], [`kernels`]), aggregates
-//!    ([`aggregate`]), and keys in which Arrow's equality and order are PostgreSQL's ([`keys`]).
+//! 3. [`Engine::execute`] builds DataFusion operators by hand (`physical`) over the fragments' streams: its scan, filter, projection, hash
+//!    aggregation, sort, limit and union. All that computes or compares is ours: expressions (`expr`, `kernels`), aggregates
+//!    (`aggregate`), and keys in which Arrow's equality and order are PostgreSQL's (`keys`).
 //! 4. [`MergeStream`] yields batches with PostgreSQL's types as metadata, for `atoll_wire::encode`.
 //!
 //! DataFusion's SQL planner, optimizer, functions and type coercion are not used: their answers differ from PostgreSQL's.

@@ -10,7 +10,7 @@ use crate::clauses::{bare, check_grouped, order_keys, output_named, outputs, pos
 use crate::compile::{AggregateCall, Compiler, Result, Scope, fold, settle};
 use crate::error::{Unsupported, refuse};
 use crate::expr::{Collation, Expr, Typed};
-use crate::simplify::simplify;
+use crate::simplify::{order_conjuncts, simplify};
 use crate::types::PgType;
 
 /// A relation of the merge query.
@@ -121,10 +121,12 @@ impl Query {
     /// Folds the constants of its own expressions. After grouping is resolved: that goes by what is written.
     fn simplify(&mut self) -> Result<()> {
         self.filter.iter_mut().try_for_each(simplify)?;
+        self.filter.iter_mut().for_each(order_conjuncts);
         if let Some(grouping) = &mut self.grouping {
             grouping.keys.iter_mut().try_for_each(|key| simplify(&mut key.expr))?;
             grouping.aggregates.iter_mut().try_for_each(|call| simplify(&mut call.argument))?;
             grouping.having.iter_mut().try_for_each(simplify)?;
+            grouping.having.iter_mut().for_each(order_conjuncts);
         }
         self.outputs.iter_mut().try_for_each(|(_, output)| simplify(&mut output.expr))?;
         self.order.iter_mut().try_for_each(|key| simplify(&mut key.expr))
