@@ -60,6 +60,12 @@ impl Session {
         result
     }
 
+    /// The role whose rights count: SET ROLE's, else SET SESSION AUTHORIZATION's, else the one that logged in.
+    fn current_role(&self) -> String {
+        let set = ["role", "session_authorization"].into_iter().filter_map(|name| self.settings.get(name));
+        set.into_iter().find(|role| !matches!(*role, "none" | "default")).map_or_else(|| self.role.to_string(), str::to_owned)
+    }
+
     /// Lifts the DDL guard of a data database for this transaction.
     async fn allow_ddl(&mut self, place: Place) -> Result<()> {
         let allowed = self.transaction.as_ref().is_some_and(|transaction| transaction.ddl_allowed.contains(&place));
@@ -155,7 +161,7 @@ impl Autocommit for Session {
 
     async fn create_database(&mut self, name: &str, options: &str) -> Result<()> {
         let cluster = self.worker.cluster.clone();
-        let (keeper, role) = (cluster.keeper.clone(), self.role.to_string());
+        let (keeper, role) = (cluster.keeper.clone(), self.current_role());
         let (name, options) = (name.to_owned(), options.to_owned());
         cluster.on_control(async move { bootstrap::create_database(&keeper, &role, &name, &options).await }).await
     }
@@ -171,7 +177,7 @@ impl Autocommit for Session {
             return Err(Error::sql("55006", format!("database \"{name}\" is being accessed by other users"))
                 .with_detail(format!("There {verb} {sessions} other session{plural} using the database.")));
         }
-        let (keeper, role, name) = (cluster.keeper.clone(), self.role.to_string(), name.to_owned());
+        let (keeper, role, name) = (cluster.keeper.clone(), self.current_role(), name.to_owned());
         cluster.on_control(async move { bootstrap::drop_database(&keeper, &role, &name, if_exists).await }).await
     }
 }

@@ -34,12 +34,24 @@ pub fn plan_ddl(sql: &str, facts: &Facts<'_>) -> Option<Plan> {
         }
         "reassign" => Some(everywhere(sql, "REASSIGN OWNED")),
         "security" => words.accept("security label").then(|| unsupported("SECURITY LABEL")),
-        "refresh" => words.accept("refresh materialized view").then(|| at_home(sql, "REFRESH MATERIALIZED VIEW")),
+        "refresh" => words.accept("refresh materialized view").then(|| refresh(words)),
         "import" => words.accept("import foreign schema").then(|| at_home(sql, "IMPORT FOREIGN SCHEMA")),
         "do" | "call" => Some(relay(Residue::Unknown)),
         "select" | "with" => create::select_into(words, facts),
         _ => None,
     }
+}
+
+/// REFRESH MATERIALIZED VIEW; CONCURRENTLY works through a temporary table, which the catalog database, being prepared, cannot have.
+fn refresh(mut words: Words<'_>) -> Plan {
+    let sql = words.sql;
+    let mut text = sql.to_owned();
+    if let Some(token) = words.peek()
+        && words.accept("concurrently")
+    {
+        text.replace_range(token.span.start..token.span.end, "");
+    }
+    ddl("REFRESH MATERIALIZED VIEW", [DdlStep::Catalog(text), DdlStep::Home(sql.to_owned())])
 }
 
 fn alter(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
