@@ -121,6 +121,11 @@ impl Compiler<'_> {
             ast::Expr::IsNotTrue(inner) => self.is_boolean(inner, true, true),
             ast::Expr::IsFalse(inner) => self.is_boolean(inner, false, false),
             ast::Expr::IsNotFalse(inner) => self.is_boolean(inner, false, true),
+            ast::Expr::IsUnknown(inner) | ast::Expr::IsNotUnknown(inner) => {
+                let unknown = Expr::IsNull(Box::new(self.boolean(inner)?));
+                let negated = matches!(ast, ast::Expr::IsNotUnknown(_));
+                Ok(Typed::new(if negated { Expr::Not(Box::new(unknown)) } else { unknown }, PgType::Bool))
+            }
             ast::Expr::IsDistinctFrom(left, right) => self.distinct(left, right, false),
             ast::Expr::IsNotDistinctFrom(left, right) => self.distinct(left, right, true),
             ast::Expr::Between { expr, negated, low, high } => {

@@ -163,6 +163,72 @@ fn as_the_planner_writes_them() -> Result<()> {
     Ok(())
 }
 
+/// Without parentheses two parsers may read different things: then the engine has to refuse, never to answer otherwise.
+#[test]
+fn precedence() -> Result<()> {
+    let mut lab = Lab::start()?;
+    let mut random = StdRng::seed_from_u64(13);
+    load(&mut lab, &mut random, 30, false)?;
+    let mut answered = 0;
+    for expression in [
+        "NOT c4 = 1 IS NULL",
+        "NOT c10 IS NULL",
+        "NOT n > 3 AND c10",
+        "NOT c10 = c10",
+        "NOT c10 IS DISTINCT FROM NOT c10",
+        "c10 OR n > 3 AND NOT c10",
+        "- n % 3 * 2 - -n",
+        "- n::numeric / 7",
+        "-7::int8 / 2",
+        "n - 3 - 2 * 5 % 4 / 3",
+        "2 * n % 7 * 3",
+        "n + 1 BETWEEN 2 AND 5 AND c10",
+        "n + 1 BETWEEN 2 AND 5 = c10",
+        "n NOT BETWEEN 2 AND 5 OR c10",
+        "c10 = n BETWEEN 2 AND 5",
+        "c10 = n IN (1, 2, 3)",
+        "n IN (1, 2) = c10",
+        "n = 3 IS TRUE",
+        "n < 3 = c10",
+        "n = 3 IS DISTINCT FROM c10",
+        "c10 IS NOT NULL = c10",
+        "c10 = c10 IS NOT NULL",
+        "n > 3 IS UNKNOWN",
+        "n + 2 IS NULL",
+        "- n IS NULL",
+        "c10 AND n IS NOT NULL OR c10",
+        "CASE WHEN n > 3 THEN 1 ELSE 2 END + 1",
+        "n::numeric * 2::int4 + 1",
+        "c4 IS NULL IS NOT TRUE",
+        "n ISNULL",
+        "n NOTNULL = c10",
+        "2 - -3",
+        "+n - +3",
+        "- - n",
+        "n != 3",
+        "c6 < 'b' COLLATE \"C\"",
+        "c6 || 'x' = 'ax'",
+        "n = ANY (ARRAY[1, 2])",
+        "2 ^ 3 ^ 2",
+        "n << 1 + 1",
+        "@ n",
+        "n NOT IN (1, NULL)",
+        "NULL IN (1, 2)",
+        "n IN (NULL)",
+    ] {
+        let sql = format!("SELECT {expression} AS x FROM f ORDER BY n");
+        match lab.ours(&sql, 2) {
+            Ours::Refused(refused) => println!("{expression}: {refused}"),
+            ours => {
+                answered += 1;
+                lab.compare_with(&sql, ours, true)?;
+            }
+        }
+    }
+    ensure!(answered > 20, "only {answered} were answered");
+    Ok(())
+}
+
 /// Random expressions of a type.
 struct Generator<'a> {
     random: &'a mut StdRng,
