@@ -1,6 +1,6 @@
 //! Transaction and session commands, by their words.
 
-use crate::plan::{DiscardKind, Plan, Session, Transaction};
+use crate::plan::{Access, DiscardKind, Plan, Relay, Residue, Session, Site, Transaction};
 use crate::scan::{Span, Token, TokenKind};
 
 struct Words<'a, 't> {
@@ -94,6 +94,11 @@ pub(crate) fn plan(sql: &str, tokens: &[Token]) -> Option<Plan> {
         return Some(Plan::Transaction(transaction));
     }
     let session = match first.as_str() {
+        // Until the end of the transaction, and for what is at home.
+        "set" if words.word("constraints") => {
+            let relay = Relay { site: Site::Home, text: None, access: Access::Write, residue: Residue::Clean };
+            return Some(Plan::Relay(relay));
+        }
         "set" => set(&mut words)?,
         "reset" => reset(&mut words)?,
         "show" => show(&mut words)?,
@@ -207,7 +212,6 @@ fn set(words: &mut Words<'_, '_>) -> Option<Session> {
                 "role" => name,
                 "names" => "client_encoding".to_owned(),
                 "schema" => "search_path".to_owned(),
-                "constraints" => name,
                 _ => return None,
             }
         }

@@ -114,6 +114,15 @@ fn fragment(
         // Only rows count: the key is as good as any.
         columns.extend(relation.columns.iter().find(|column| column.name == key.name).or(relation.columns.first()));
     }
+    if let Some(column) = columns.iter().find(|column| context.is_oddly_collated(column)) {
+        return Err(Refusal {
+            hint: Some("Give the distribution key's value, so that one shard can answer.".to_owned()),
+            ..refuse(format!(
+                "column \"{}\" has a collation of its own: this query over several shards is not supported",
+                column.name
+            ))
+        });
+    }
     let filters = if renamed { Vec::new() } else { filters(context, index) };
     let visible =
         crate::quote_identifier(if renamed { occurrence.table.name.last() } else { occurrence.table.visible_name() });

@@ -1,18 +1,19 @@
 //! One statement's way from text to plan.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
-use crate::analysis::{Analysis, analyse};
-use crate::catalog::Volatility;
+use crate::analysis::{Analysis, Resolved, ScopeId, analyse};
+use crate::catalog::{Column, Volatility};
 use crate::edits::Edits;
 use crate::names::{Effect, Routine, Target};
 use crate::parser::parse_statement;
 use crate::plan::{
-    Access, Keys, Many, Piece, Plan, Refusal, Relay, Residue, Sharded, Site, SizeFunction, Template, VirtualPiece,
-    VirtualRelation,
+    Access, KeySource, Keys, Many, Piece, Plan, Refusal, Relay, Residue, Sharded, Site, SizeFunction, Template,
+    VirtualPiece, VirtualRelation,
 };
 use crate::scan::{Span, Token, TokenKind, tokens};
-use crate::syntax::{Call, Statement};
+use crate::syntax::{Call, Name, Statement};
 use crate::{Facts, ddl, distribute_call, explain, insert, maintenance, reference, select, session, update};
 
 /// Plans one statement. Never fails: what cannot be answered is a [`Plan::Refuse`], and what PostgreSQL would reject is relayed to where
@@ -287,6 +288,19 @@ impl Context<'_, '_, '_> {
             && !self.needs_home()
     }
 
+    /// The catalog's column that a name refers to.
+    pub fn column(&self, name: &Name<'_>, scope: ScopeId) -> Option<&Column> {
+        let (Resolved::Base { occurrence, column }, _) = self.analysis.resolve(name, scope) else { return None };
+        self.analysis.occurrences[occurrence].relation?.columns.iter().find(|own| own.name == column)
+    }
+
+    /// Whether a column orders text in another way than the database does: what is computed from it would be ordered anew, and wrongly.
+    pub fn is_oddly_collated(&self, column: &Column) -> bool {
+        // text, char(n), varchar(n)
+        matches!(column.type_oid, 25 | 1042 | 1043)
+            && column.bytewise_collation != self.facts.catalog.bytewise_collation
+    }
+
     /// Calls a function that works only at home.
     pub fn needs_home(&self) -> bool {
         self.analysis.functions.iter().any(|function| match &function.routine {
@@ -305,10 +319,18 @@ impl Context<'_, '_, '_> {
     /// As [`Context::keys`], of some of the relations.
     pub fn keys_of(&self, occurrences: Range<usize>) -> Keys {
         let mut keys = Vec::new();
+        let mut seen = HashSet::new();
         for index in self.analysis.distributed().filter(|index| occurrences.contains(index)) {
-            match &self.analysis.occurrences[index].pins {
-                Some(pins) => keys.extend(pins.iter().filter(|pin| !keys.contains(*pin)).cloned().collect::<Vec<_>>()),
-                None => return Keys::All,
+            let Some(pins) = &self.analysis.occurrences[index].pins else { return Keys::All };
+            for pin in pins {
+                let identity = match pin {
+                    KeySource::Literal(text) => (0, 0, text.as_str()),
+                    KeySource::Parameter(index) => (1, *index, ""),
+                    KeySource::ArrayParameter(index) => (2, *index, ""),
+                };
+                if seen.insert(identity) {
+                    keys.push(pin.clone());
+                }
             }
         }
         Keys::These(keys)

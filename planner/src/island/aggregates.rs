@@ -25,7 +25,11 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
         for expr in self.select.group_by.iter().flat_map(|group| &group.exprs) {
             let expr = self.group_expr(expr)?;
             let constant = !expr.any(&mut |expr| matches!(expr.kind, ExprKind::Column(_)));
-            if constant || expr.has_subquery() || expr.any(&mut |expr| self.is_aggregate(expr)) {
+            if constant
+                || !self.is_comparable(expr)
+                || expr.has_subquery()
+                || expr.any(&mut |expr| self.is_aggregate(expr))
+            {
                 return None;
             }
             if !parts.groups.iter().any(|own| self.is_same(own, expr)) {
@@ -206,7 +210,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
                 }
             }
             ("min" | "max" | "bool_and" | "bool_or" | "every" | "bit_and" | "bit_or" | "bit_xor", Some(argument)) => {
-                if !self.is_bytewise(argument) && self.context.facts.catalog.bytewise_collation {
+                if !self.is_comparable(argument) {
                     return None;
                 }
                 let part = self.part(parts, whole(self));
@@ -222,7 +226,10 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
         let mut edits = Edits::default();
         let operands = call.arguments.iter().chain(call.order_by.iter().map(|item| &item.expr)).chain(&call.filter);
         for operand in operands {
-            if operand.has_subquery() || operand.any(&mut |expr| self.is_aggregate(expr)) {
+            if operand.has_subquery()
+                || !self.is_comparable(operand)
+                || operand.any(&mut |expr| self.is_aggregate(expr))
+            {
                 return None;
             }
             // Constants (string_agg's separator) need no column.

@@ -283,8 +283,14 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             });
         }
         let mut keys = Vec::with_capacity(order.len());
+        if (merge_distinct || !order.is_empty()) && !self.outputs.iter().all(|output| output.is_comparable(self)) {
+            return None;
+        }
         for (target, direction) in order {
             let direction = Direction::read(self.sql(), *direction);
+            if matches!(target, OrderTarget::Expr(expr) if !self.is_comparable(expr)) {
+                return None;
+            }
             let name = match target {
                 OrderTarget::Output(index) if distinct => {
                     columns[*index].passed_on = false;
@@ -457,16 +463,19 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
         }
     }
 
+    /// Whether the merge can order and compare an expression's values as the shards do.
+    fn is_comparable(&self, expr: &Expr<'a>) -> bool {
+        !expr.any(&mut |expr| match &expr.kind {
+            ExprKind::Column(name) => {
+                self.context.column(name, self.scope).is_some_and(|column| self.context.is_oddly_collated(column))
+            }
+            _ => false,
+        })
+    }
+
     /// Whether text in an expression's value is compared by its bytes.
     fn is_bytewise(&self, expr: &Expr<'a>) -> bool {
-        if let ExprKind::Column(name) = &expr.bare().kind
-            && let (Resolved::Base { occurrence, column }, _) = self.context.analysis.resolve(name, self.scope)
-            && let Some(relation) = self.context.analysis.occurrences[occurrence].relation
-            && let Some(column) = relation.columns.iter().find(|own| own.name == column)
-        {
-            return column.bytewise_collation;
-        }
-        self.context.facts.catalog.bytewise_collation
+        outputs::is_bytewise(self.context, self.scope, expr)
     }
 }
 

@@ -15,9 +15,14 @@ pub(crate) struct Output<'c, 'a> {
     pub expr: Option<&'c Expr<'a>>,
     star: Option<String>,
     pub bytewise: bool,
+    oddly_collated: bool,
 }
 
 impl<'a> Output<'_, 'a> {
+    pub fn is_comparable(&self, builder: &Builder<'_, '_, '_, 'a>) -> bool {
+        !self.oddly_collated && self.expr.is_none_or(|expr| builder.is_comparable(expr))
+    }
+
     pub fn text(&self, builder: &Builder<'_, '_, '_, 'a>) -> Template {
         match (&self.star, self.expr) {
             (Some(text), _) => Template::text(text.clone()),
@@ -44,23 +49,19 @@ pub(crate) fn outputs<'c, 'a>(
                     None => column_name(&item.expr).0.unwrap_or_else(|| "?column?".to_owned()),
                 };
                 let bytewise = is_bytewise(context, scope, &item.expr);
-                outputs.push(Output { name, expr: Some(&item.expr), star: None, bytewise });
+                outputs.push(Output { name, expr: Some(&item.expr), star: None, bytewise, oddly_collated: false });
             }
         }
     }
     if outputs.is_empty() { None } else { Some(outputs) }
 }
 
-fn is_bytewise(context: &Context<'_, '_, '_>, scope: ScopeId, expr: &Expr<'_>) -> bool {
-    let analysis = context.analysis;
-    if let ExprKind::Column(name) = &expr.bare().kind
-        && let (crate::analysis::Resolved::Base { occurrence, column }, _) = analysis.resolve(name, scope)
-        && let Some(relation) = analysis.occurrences[occurrence].relation
-        && let Some(column) = relation.columns.iter().find(|own| own.name == column)
-    {
-        return column.bytewise_collation;
-    }
-    context.facts.catalog.bytewise_collation
+pub(super) fn is_bytewise(context: &Context<'_, '_, '_>, scope: ScopeId, expr: &Expr<'_>) -> bool {
+    let column = match &expr.bare().kind {
+        ExprKind::Column(name) => context.column(name, scope),
+        _ => None,
+    };
+    column.map_or(context.facts.catalog.bytewise_collation, |column| column.bytewise_collation)
 }
 
 fn star(
@@ -81,22 +82,22 @@ fn star(
         }
         found = true;
         let qualifier = quote_identifier(&item.name);
-        let mut push = |name: &str, bytewise: bool| {
+        let mut push = |name: &str, bytewise: bool, oddly_collated: bool| {
             let text = format!("{qualifier}.{}", quote_identifier(name));
-            outputs.push(Output { name: name.to_owned(), expr: None, star: Some(text), bytewise });
+            outputs.push(Output { name: name.to_owned(), expr: None, star: Some(text), bytewise, oddly_collated });
         };
         match &item.columns {
             Columns::Opaque => return None,
             Columns::Derived(columns) => {
                 for column in columns {
-                    push(column.name.as_deref()?, context.facts.catalog.bytewise_collation);
+                    push(column.name.as_deref()?, context.facts.catalog.bytewise_collation, false);
                 }
             }
             Columns::Base { occurrence, renamed, .. } => {
                 let relation = context.analysis.occurrences[*occurrence].relation?;
                 for (index, column) in relation.columns.iter().enumerate() {
                     let name = renamed.get(index).map_or(column.name.as_str(), |alias| alias.name.as_ref());
-                    push(name, column.bytewise_collation);
+                    push(name, column.bytewise_collation, context.is_oddly_collated(column));
                 }
             }
         }
