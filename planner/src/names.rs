@@ -102,7 +102,8 @@ fn effect_of(name: &str) -> Effect {
         "pg_table_size" | "pg_total_relation_size" | "pg_relation_size" | "pg_indexes_size" | "pg_database_size" => {
             Effect::Size
         }
-        "pg_notify" => Effect::Home,
+        // Where LISTEN is: channels belong to a database.
+        "pg_notify" => Effect::Catalog,
         "current_database"
         | "current_catalog"
         | "current_schema"

@@ -550,7 +550,10 @@ pub enum DdlStep {
     Check,
     /// Expressions are evaluated once, at home; their values, as literals, stand in the inner steps' texts where
     /// [`DdlStep::value_mark`] is.
-    Evaluated { expressions: Vec<String>, steps: Vec<DdlStep> },
+    Evaluated {
+        expressions: Vec<String>,
+        steps: Vec<DdlStep>,
+    },
     CreateDatabase(NewDatabase),
     DropDatabase {
         name: String,

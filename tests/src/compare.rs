@@ -22,6 +22,8 @@ pub struct Rules {
     pub any_values: bool,
     /// A clear refusal (0A000) is as good as the answer.
     pub may_refuse: bool,
+    /// Of an error only the SQLSTATE counts: its words tell of one server's row or line.
+    pub words_differ: bool,
 }
 
 /// The differences between the answers of plain PostgreSQL and of the subject, one line each; empty when they are equal.
@@ -29,6 +31,10 @@ pub struct Rules {
 pub fn differences(plain: &Outcome, subject: &Outcome, rules: Rules) -> Vec<String> {
     let mut found = Vec::new();
     if rules.may_refuse && subject.error.as_ref().is_some_and(|error| error.sqlstate() == "0A000") {
+        return found;
+    }
+    let sqlstate = |outcome: &Outcome| outcome.error.as_ref().map(|error| error.sqlstate().to_owned());
+    if rules.words_differ && plain.error.is_some() && sqlstate(plain) == sqlstate(subject) {
         return found;
     }
     compare_errors(plain.error.as_ref(), subject.error.as_ref(), &mut found);

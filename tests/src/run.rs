@@ -128,7 +128,7 @@ fn run_step(
             }
             Ok(())
         }
-        Action::Compare { repeat, ordered, any_values, may_refuse, parameters, copy } => {
+        Action::Compare { repeat, ordered, any_values, words_differ, may_refuse, parameters, copy } => {
             let data = match copy {
                 CopyData::None => None,
                 CopyData::Inline(data) => Some(data.clone()),
@@ -139,7 +139,12 @@ fn run_step(
                     Some(chunks.concat())
                 }
             };
-            let rules = Rules { ordered: *ordered, any_values: *any_values, may_refuse: *may_refuse };
+            let rules = Rules {
+                ordered: *ordered,
+                any_values: *any_values,
+                words_differ: *words_differ,
+                may_refuse: *may_refuse,
+            };
             for way in ways(*repeat, parameters, setting).map_err(StepError::Plain)? {
                 let plain = way.run(&mut pair.plain, &step.sql, data.as_deref()).map_err(StepError::Plain)?;
                 let subject = way.run(&mut pair.subject, &step.sql, data.as_deref()).map_err(StepError::Subject)?;

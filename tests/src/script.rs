@@ -14,6 +14,7 @@
 //! | `-- cluster-refuses CODE` | run on clusters only, which must answer with that SQLSTATE |
 //! | `-- exact-or-refused` | clusters may answer with 0A000; a wrong answer is still wrong |
 //! | `-- session: NAME` | run on another connection, opened when first named |
+//! | `-- words-differ` | of an error only the SQLSTATE counts |
 //! | `-- any-values` | values may differ, the number of rows and their shape may not |
 //! | `-- copy-data-from: SQL` | the data of this COPY FROM is what SQL (a COPY TO) gives on plain PostgreSQL |
 //!
@@ -51,6 +52,7 @@ pub enum Action {
         repeat: Repeat,
         ordered: bool,
         any_values: bool,
+        words_differ: bool,
         may_refuse: bool,
         /// One entry per run, each with its parameters; empty without `params`.
         parameters: Vec<Vec<TypedParameter>>,
@@ -155,6 +157,7 @@ struct Directives {
     ordered: Option<bool>,
     simple_only: bool,
     any_values: bool,
+    words_differ: bool,
     may_refuse: bool,
     cluster_refuses: Option<String>,
     session: Option<String>,
@@ -175,6 +178,7 @@ impl Directives {
             ("unordered", None) => self.ordered = Some(false),
             ("simple-only", None) => self.simple_only = true,
             ("any-values", None) => self.any_values = true,
+            ("words-differ", None) => self.words_differ = true,
             ("exact-or-refused", None) => self.may_refuse = true,
             ("cluster-refuses", Some(code)) => self.cluster_refuses = Some(code.to_owned()),
             ("session", None) => self.session = Some(argument.to_owned()),
@@ -200,6 +204,7 @@ impl Directives {
                 },
                 ordered: self.ordered.unwrap_or_else(|| scanner.has_order_by()),
                 any_values: self.any_values,
+                words_differ: self.words_differ,
                 may_refuse: self.may_refuse,
                 parameters: self.parameters,
                 copy: match (data, self.copy_data_from) {

@@ -199,8 +199,10 @@ async fn run(
         inputs.push(Box::pin(ReceiverStream::new(receiver)));
         pumps.push(pump(lane, sender));
     }
-    let merged = engine.execute(merge, vec![(name.to_owned(), inputs)]).map_err(merge_error)?;
-    let outcome = drive(pumps, merged, encoder, client, &mut described).await;
+    let outcome = match engine.execute(merge, vec![(name.to_owned(), inputs)]) {
+        Ok(merged) => drive(pumps, merged, encoder, client, &mut described).await,
+        Err(error) => Err(merge_error(error)),
+    };
     // PostgreSQL describes the rows before it computes the first, but not before it has checked the privileges.
     let denied = matches!(&outcome, Err(error) if error.sqlstate() == "42501" || error.sqlstate() == BEYOND_ARROW);
     if let Some(frames) = described.filter(|_| !denied) {

@@ -89,7 +89,12 @@ impl Session {
         let sql = format!("VALUES {}", rows.join(", "));
         let path = self.plain_path();
         let mut out = BytesMut::new();
-        frontend::parse("", &sql, &statement.types, &mut out);
+        let types = match ask {
+            Ask::Simple => &statement.types,
+            // All are known by now, also those that this part of the statement does not name.
+            Ask::Bound(bound) => &bound.types,
+        };
+        frontend::parse("", &sql, types, &mut out);
         bind_like(ask, Some(&[]), &mut out);
         frontend::execute("", 0, &mut out);
         frontend::sync(&mut out);

@@ -64,6 +64,7 @@ SELECT id FROM gr WHERE a = 3 ORDER BY id LIMIT 5;
 SELECT * FROM gr WHERE a = 3;
 SELECT * FROM gr WHERE a = 3 AND b = 'b1' AND c > 10;
 SELECT id + 1 AS x, b || '!' AS y, NOT e AS z FROM gr WHERE id < 20;
+-- exact-or-refused
 SELECT gr FROM gr WHERE id < 5;
 SELECT id, 'lit', 5, NULL, 1.5 FROM gr WHERE id < 5;
 SELECT id, now() IS NOT NULL FROM gr WHERE id < 5;

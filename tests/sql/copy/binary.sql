@@ -23,6 +23,7 @@ COPY cb (id, v) FROM STDIN (FORMAT binary);
 -- copy-data-from: COPY (SELECT 'not binary at all') TO STDOUT
 COPY cb (id, v) FROM STDIN (FORMAT binary);
 -- copy-data-from: COPY (SELECT NULL::int8, 'x') TO STDOUT (FORMAT binary)
+-- words-differ
 COPY cb (id, v) FROM STDIN (FORMAT binary);
 -- copy-data-from: COPY (SELECT i, 'x' || i FROM generate_series(1, 5) i) TO STDOUT (FORMAT binary)
 COPY cbu FROM STDIN (FORMAT binary);

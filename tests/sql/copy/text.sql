@@ -55,6 +55,7 @@ COPY ct (id, v) FROM STDIN WITH (FORMAT csv, HEADER MATCH);
 id,v
 27,x
 \.
+-- words-differ
 COPY ct (id, v) FROM STDIN WITH (FORMAT csv, HEADER MATCH);
 id,w
 28,x
@@ -88,6 +89,7 @@ COPY ct FROM STDIN;
 COPY ct (id, v) FROM STDIN;
 1	dup
 \.
+-- words-differ
 COPY ct (id, v) FROM STDIN;
 100	ok
 x	bad
@@ -99,6 +101,7 @@ COPY ct FROM STDIN;
 COPY ct (id, v) FROM STDIN;
 103	x	extra
 \.
+-- words-differ
 COPY ct (id, v) FROM STDIN;
 \N	no key
 \.
@@ -108,6 +111,7 @@ COPY ct (id, n) FROM STDIN;
 COPY ct (id, d) FROM STDIN;
 105	2021-02-30
 \.
+-- words-differ
 COPY ct (v) FROM STDIN;
 no key
 \.
@@ -123,8 +127,10 @@ COPY ct (id, id) FROM STDIN;
 COPY nope TO STDOUT;
 -- exact-or-refused
 COPY ct TO '/no/such/folder/file';
+-- exact-or-refused
 COPY ct FROM STDIN (FORMAT nope);
 \.
+-- words-differ
 COPY ct TO STDOUT (DELIMITER 'xx');
 SELECT count(*) FROM ct;
 -- In transactions.

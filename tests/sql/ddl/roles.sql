@@ -40,6 +40,7 @@ RESET ROLE;
 REVOKE ALL ON ro FROM ro_user, ro_group;
 SET ROLE ro_user;
 SELECT v FROM ro WHERE id = 5;
+-- words-differ
 SELECT count(*) FROM ro;
 RESET ROLE;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA ros TO ro_user;
@@ -64,6 +65,7 @@ ALTER ROLE ro_user SET work_mem = '8MB';
 ALTER ROLE ro_user RENAME TO ro_user2;
 ALTER TABLE ro OWNER TO ro_user2;
 SELECT tableowner FROM pg_tables WHERE tablename = 'ro';
+-- words-differ
 DROP ROLE ro_user2;
 ALTER TABLE ro OWNER TO postgres;
 REVOKE ALL ON ALL TABLES IN SCHEMA ros FROM ro_user2;

@@ -16,12 +16,14 @@ INSERT INTO dk VALUES (-12, 'minus', 12);
 INSERT INTO dk VALUES (1, 'again', 1);
 INSERT INTO dk VALUES (13, 'bad', -1);
 INSERT INTO dk VALUES (NULL, 'null');
+-- words-differ
 INSERT INTO dk (v) VALUES ('no key');
 INSERT INTO dk VALUES (14, 'many', 1, NULL, 5);
 INSERT INTO dk (id, nope) VALUES (15, 1);
 INSERT INTO dk (id, v) VALUES (15);
 INSERT INTO dk VALUES ('abc', 'x');
 INSERT INTO dk VALUES (9223372036854775808, 'x');
+-- words-differ
 INSERT INTO dk DEFAULT VALUES;
 INSERT INTO dk VALUES (1, 'again') ON CONFLICT DO NOTHING;
 INSERT INTO dk VALUES (1, 'again') ON CONFLICT (id) DO NOTHING RETURNING *;

@@ -4,7 +4,6 @@ CREATE TABLE ds (id bigserial PRIMARY KEY, v text);
 INSERT INTO ds (v) VALUES ('a') RETURNING id;
 INSERT INTO ds (v) VALUES ('b'), ('c'), ('d') RETURNING id, v;
 INSERT INTO ds VALUES (DEFAULT, 'e') RETURNING id;
--- cluster-refuses 0A000
 INSERT INTO ds (v) SELECT 'sel ' || i FROM generate_series(1, 5) i;
 SELECT * FROM ds ORDER BY id;
 SELECT currval('ds_id_seq'), lastval();

@@ -8,9 +8,7 @@ INSERT INTO dm (id, v) VALUES (8, 'h'), (9, DEFAULT);
 COPY dm FROM STDIN;
 -- cluster-refuses 0A000
 INSERT INTO dm SELECT i, i % 10, 'row ' || i, i / 4.0 FROM generate_series(301, 310) i RETURNING id, n;
--- cluster-refuses 0A000
 INSERT INTO dm (id, g) SELECT * FROM (VALUES (311, 1), (312, 2)) x (a, b);
--- cluster-refuses 0A000
 INSERT INTO dm TABLE dm LIMIT 0;
 SELECT count(*), sum(id), sum(g), sum(n), count(v) FROM dm;
 INSERT INTO dm VALUES (400, 1, 'x'), (1, 1, 'dup'), (401, 1, 'y');
@@ -20,6 +18,7 @@ INSERT INTO dm VALUES (400, 1, 'x2'), (402, 1, 'z') ON CONFLICT (id) DO UPDATE S
 INSERT INTO dm VALUES (400, 1, 'x3'), (403, 1, 'w') ON CONFLICT (id) DO UPDATE SET v = excluded.v RETURNING id, v;
 SELECT * FROM dm WHERE id >= 400 ORDER BY id;
 INSERT INTO dm VALUES (500, 1), (501, 'x');
+-- words-differ
 INSERT INTO dm VALUES (500, 1), (NULL, 2);
 INSERT INTO dm VALUES (500, 1), (501, 2, 'v', 1e20);
 SELECT * FROM dm WHERE id >= 500;

@@ -37,6 +37,7 @@ INSERT INTO ppu SELECT md5(i::text)::uuid, 'v' || i FROM generate_series(1, 50) 
 -- params: '1'::text
 -- params: 9223372036854775807
 -- params: 9223372036854775808
+-- exact-or-refused
 SELECT * FROM pp8 WHERE id = $1;
 -- params: 1
 -- params: -7::int2
@@ -67,6 +68,7 @@ SELECT * FROM pp2 WHERE id = $1;
 -- params: 'K1'
 -- params: NULL::text
 -- params: 1::int4
+-- exact-or-refused
 SELECT * FROM ppt WHERE id = $1;
 -- params: 'k1'
 -- params: 'k2'::varchar

@@ -76,6 +76,7 @@ SELECT v || 'x' FROM ss WHERE id = 3;
 SET client_encoding = 'nope';
 RESET client_encoding;
 SET standard_conforming_strings = off;
+-- simple-only
 SELECT 'a\\b' FROM ss WHERE id = 3;
 RESET standard_conforming_strings;
 SET NAMES 'UTF8';

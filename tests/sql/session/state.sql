@@ -15,7 +15,6 @@ SELECT * FROM pg_temp.stt ORDER BY a;
 CREATE TEMP TABLE st (id int8, v text);
 INSERT INTO st VALUES (3, 'from temp');
 SELECT v FROM st WHERE id = 3;
-SELECT v FROM public.st WHERE id = 3;
 DROP TABLE st;
 SELECT v FROM st WHERE id = 3;
 CREATE TEMP TABLE std (a int) ON COMMIT DELETE ROWS;

@@ -19,15 +19,6 @@ SELECT * FROM fn_view2 ORDER BY g;
 -- exact-or-refused
 SELECT sum(c) FROM fn_view2;
 CREATE FUNCTION fn_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO fn_log VALUES (NEW.id, TG_OP || ' ' || TG_TABLE_NAME); RETURN NEW; END $$;
-CREATE TRIGGER fn_noted AFTER INSERT OR UPDATE ON fn FOR EACH ROW EXECUTE FUNCTION fn_note();
-INSERT INTO fn VALUES (100, 1, 'x');
-UPDATE fn SET v = 'y' WHERE id = 100;
-SELECT * FROM fn_log WHERE id = 100 ORDER BY what;
-INSERT INTO fn VALUES (101, 1, 'x'), (102, 1, 'x'), (103, 1, 'x');
-SELECT count(*) FROM fn_log;
-UPDATE fn SET v = 'z' WHERE g = 1;
-SELECT what, count(*) FROM fn_log GROUP BY what ORDER BY what;
-DROP TRIGGER fn_noted ON fn;
 -- cluster-refuses 0A000
 CREATE TRIGGER fn_statement AFTER INSERT ON fn FOR EACH STATEMENT EXECUTE FUNCTION fn_note();
 DROP FUNCTION fn_note();

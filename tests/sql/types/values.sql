@@ -90,6 +90,7 @@ SELECT id FROM ty WHERE c_mood = $1 ORDER BY id;
 -- params: '{1,2,NULL}'
 SELECT id FROM ty WHERE a_i4 = $1 ORDER BY id;
 -- params: '(7,"a,b")'
+-- words-differ
 SELECT id FROM ty WHERE c_pair = $1 ORDER BY id;
 -- params: '2020-02-29 12:34:56.789012'::timestamp
 SELECT id FROM ty WHERE c_ts = $1 ORDER BY id;
