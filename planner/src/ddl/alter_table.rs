@@ -5,9 +5,9 @@
 
 use super::locate::Located;
 use super::words::{Name, Words};
-use super::{catalog, catalog_only, ddl, follow, refuse, relay, reserved, unsupported};
+use super::{catalog, catalog_only, ddl, follow, refusal, relay, reserved, unsupported};
 use crate::Facts;
-use crate::plan::{DdlStep, Piece, Plan, Residue, Template, Whereabouts};
+use crate::plan::{DdlStep, Piece, Plan, Refusal, Residue, Template, Whereabouts};
 use crate::scan::{Span, Token, TokenKind};
 
 pub(super) fn plan(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
@@ -44,7 +44,7 @@ pub(super) fn relation(mut words: Words<'_>, facts: &Facts<'_>, name: &Name, com
                 texts.instead.push((Span { start, end }, text));
             }
             Ok(Action::Once { span, column }) => texts.once.push((span, column)),
-            Err(refused) => return refused,
+            Err(refused) => return Plan::Refuse(refused),
         }
         if !words.accept_symbol(",") {
             break;
@@ -135,7 +135,7 @@ fn set_schema(mut words: Words<'_>, facts: &Facts<'_>, whereabouts: Whereabouts,
 }
 
 /// One action on a distributed or reference table: what slices run instead, when it is not the same text; `words` stand after it.
-fn action(words: &mut Words<'_>, facts: &Facts<'_>, located: &Located) -> Result<Action, Plan> {
+fn action(words: &mut Words<'_>, facts: &Facts<'_>, located: &Located) -> Result<Action, Refusal> {
     let kind = if located.whereabouts == Whereabouts::EveryGroup { "reference" } else { "distributed" };
     if let Some(refused) = words.accept_any(&[
         "attach partition",
@@ -146,7 +146,10 @@ fn action(words: &mut Words<'_>, facts: &Facts<'_>, located: &Located) -> Result
         "not of",
         "set tablespace",
     ]) {
-        return Err(unsupported(&format!("ALTER TABLE ... {} on a {kind} table", refused.to_ascii_uppercase())));
+        return Err(refusal(
+            format!("ALTER TABLE ... {} on a {kind} table is not supported", refused.to_ascii_uppercase()),
+            None,
+        ));
     }
     let added = words.accept("add");
     if added
@@ -184,7 +187,7 @@ fn action(words: &mut Words<'_>, facts: &Facts<'_>, located: &Located) -> Result
     let identity =
         ["add generated", "set generated", "drop identity", "restart", "set increment", "set start", "set cache"];
     if words.accept_any(&identity).is_some() {
-        return Err(refuse(
+        return Err(refusal(
             format!("changing the identity of a column of a {kind} table is not supported"),
             Some("Use undistribute_table, change the column, then distribute the table again."),
         ));
@@ -199,7 +202,7 @@ fn has_column(facts: &Facts<'_>, located: &Located, column: &str) -> bool {
 }
 
 /// A new column's values must come out the same wherever they are computed.
-fn add_column(words: &mut Words<'_>, facts: &Facts<'_>, kind: &str) -> Result<Action, Plan> {
+fn add_column(words: &mut Words<'_>, facts: &Facts<'_>, kind: &str) -> Result<Action, Refusal> {
     let sql = words.sql;
     let column = words.name();
     let item = words.skip_item();
@@ -210,7 +213,7 @@ fn add_column(words: &mut Words<'_>, facts: &Facts<'_>, kind: &str) -> Result<Ac
     let reads_sequence = item.first().is_some_and(is_serial)
         || item.iter().any(|token| token.is_keyword(sql, "identity") || token.is_keyword(sql, "nextval"));
     if reads_sequence {
-        return Err(refuse(
+        return Err(refusal(
             format!("adding a column that reads a sequence to a {kind} table is not supported"),
             Some(
                 "Add the column without a default, fill it with UPDATE, then ALTER COLUMN ... SET DEFAULT nextval(...); or use \
@@ -228,7 +231,7 @@ fn add_column(words: &mut Words<'_>, facts: &Facts<'_>, kind: &str) -> Result<Ac
         if kind != "reference" {
             return Ok(Action::Same);
         }
-        return Err(refuse(
+        return Err(refusal(
             format!("adding a column whose default calls \"{function}\" to a reference table is not supported"),
             Some(
                 "Each copy would compute it anew. Add the column without a default, fill it with UPDATE, then set the default.",
