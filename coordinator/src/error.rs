@@ -90,7 +90,7 @@ impl Error {
 
     /// Whether the session cannot go on after it.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Client(_) | Self::Fatal { .. } | Self::Frame(_))
+        matches!(self, Self::Client(_) | Self::Fatal { .. })
     }
 
     /// The SQLSTATE the client sees.

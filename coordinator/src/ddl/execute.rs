@@ -1,6 +1,6 @@
 //! The steps of a DDL plan, one after another.
 
-use atoll_planner::plan::{Ddl, DdlName, DdlNames, DdlStep, Piece, Template, Whereabouts};
+use atoll_planner::plan::{Ddl, DdlMode, DdlName, DdlNames, DdlStep, Piece, Template, Whereabouts};
 use atoll_planner::{quote_identifier, quote_literal};
 
 use super::reconcile::{self, Known};
@@ -48,7 +48,10 @@ pub async fn execute(
     if let Some(known) = known {
         reconcile::follow(&mut scope, known, &dropped_by_name(&plan.steps)).await?;
     }
-    scope.directory(&store::bump_catalog(&facts.name)).await?;
+    // LOCK TABLE changes nothing, and may stand in a transaction that is READ ONLY.
+    if plan.mode != DdlMode::BlockOnly {
+        scope.directory(&store::bump_catalog(&facts.name)).await?;
+    }
     Ok(DdlOutcome { tag: tag.unwrap_or_else(|| plan.command.to_owned()) })
 }
 

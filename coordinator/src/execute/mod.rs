@@ -15,7 +15,7 @@ mod write;
 
 use std::sync::Arc;
 
-use atoll_planner::plan::{DdlMode, DdlStep, Many, Plan, Sharded};
+use atoll_planner::plan::{Ddl, DdlMode, DdlStep, Many, Plan, Sharded};
 use atoll_planner::quote_literal;
 use atoll_wire::backend::{self, ErrorFields};
 
@@ -23,6 +23,7 @@ use self::route::Route;
 use crate::ddl;
 use crate::directory::bootstrap;
 use crate::error::{Error, Result};
+use crate::facts::DatabaseFacts;
 use crate::place::Place;
 use crate::plans::Statement;
 use crate::session::describe::VOID;
@@ -94,6 +95,9 @@ impl Session {
                 if plan.mode == DdlMode::BlockOnly && !explicit {
                     return Err(Error::sql("25P01", format!("{} can only be used in transaction blocks", plan.command)));
                 }
+                if plan.mode == DdlMode::BlockOnly {
+                    return self.lock_tables(plan, &facts, &names).await;
+                }
                 self.in_transaction(async |session: &mut Self| {
                     session.lock_definitions().await?;
                     let outcome = ddl::execute(session, &facts, plan, &names).await?;
@@ -164,6 +168,25 @@ impl Session {
             self.end_transaction(true).await?;
         }
         backend::command_complete(&command_tag, &mut self.client.output);
+        Ok(())
+    }
+
+    /// LOCK TABLE: reaches the tables' places, and makes no writer of any of them.
+    async fn lock_tables(&mut self, plan: &Ddl, facts: &DatabaseFacts, names: &[String]) -> Result<()> {
+        let wrote: Vec<Place> = self
+            .transaction
+            .iter()
+            .flat_map(|transaction| &transaction.participants)
+            .filter(|participant| participant.wrote)
+            .map(|participant| participant.place)
+            .collect();
+        let outcome = ddl::execute(self, facts, plan, names).await?;
+        if let Some(transaction) = &mut self.transaction {
+            for participant in &mut transaction.participants {
+                participant.wrote = wrote.contains(&participant.place);
+            }
+        }
+        backend::command_complete(&outcome.tag, &mut self.client.output);
         Ok(())
     }
 

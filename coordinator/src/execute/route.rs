@@ -16,6 +16,7 @@ use crate::pool::Need;
 use crate::session::Session;
 use crate::session::extended::Bound;
 use atoll_wire::frontend::format_of;
+use atoll_wire::numeric::Numeric;
 
 /// The shards a statement needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +90,10 @@ impl Session {
                 }
                 let parameter_type = bound.type_of(*index);
                 if parameter_type != 0 && !hash::is_comparable(key_type, parameter_type) {
-                    return Ok(None);
+                    return Ok(integral(key_type, parameter_type, &value, binary).map(|found| {
+                        // No integer equals a number with a fraction.
+                        vec![found.map_or(Asked::Null, |number| of_text(&number.to_string()))]
+                    }));
                 }
                 if binary {
                     return match hash::parse_binary(key_type, bound.type_of(*index), &value) {
@@ -117,6 +121,29 @@ impl Session {
         let sets = asked?;
         let hash = sets.first().map(|set| set.scalar()).transpose()?.and_then(|text| text.parse().ok());
         hash.ok_or_else(|| Error::internal("PostgreSQL gave no hash"))
+    }
+}
+
+/// The integer that a numeric or float parameter equals, if it equals one; `None` when that cannot be said exactly.
+fn integral(key_type: KeyType, parameter_type: u32, value: &[u8], binary: bool) -> Option<Option<i64>> {
+    /// Up to here every integer is a float of its own.
+    const FLOAT_EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    if !matches!(key_type, KeyType::Int2 | KeyType::Int4 | KeyType::Int8) {
+        return None;
+    }
+    let of_float = |number: f64| {
+        (number.abs() < FLOAT_EXACT_MAX).then(|| (number.fract() == 0.0).then_some(number as i64))
+    };
+    let text = || std::str::from_utf8(value).ok();
+    match (parameter_type, binary) {
+        (atoll_wire::oid::NUMERIC, _) => {
+            let number = if binary { Numeric::from_binary(value).ok()? } else { text()?.parse().ok()? };
+            let whole = number.round(0).ok()?;
+            Some((whole == number).then(|| whole.to_i64()).flatten())
+        }
+        (atoll_wire::oid::FLOAT8, true) => of_float(f64::from_be_bytes(value.try_into().ok()?)),
+        (atoll_wire::oid::FLOAT8, false) => of_float(text()?.trim().parse().ok()?),
+        _ => None,
     }
 }
 

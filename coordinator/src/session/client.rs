@@ -90,7 +90,7 @@ impl Client {
             return Ok(Some(frame));
         }
         loop {
-            if let Some(frame) = next_frame(&mut self.input, FRAME_BYTES_MAX)? {
+            if let Some(frame) = self.next_buffered()? {
                 return Ok(Some(frame));
             }
             self.flush().await?;
@@ -109,7 +109,9 @@ impl Client {
     /// # Errors
     /// 08P01.
     pub fn next_buffered(&mut self) -> Result<Option<Frame>> {
-        Ok(next_frame(&mut self.input, FRAME_BYTES_MAX)?)
+        // A message that is malformed inside is an error of its own; without a length there is no next message.
+        next_frame(&mut self.input, FRAME_BYTES_MAX)
+            .map_err(|error| Error::Fatal { sqlstate: error.sqlstate(), message: error.to_string() })
     }
 
     /// The type of the next frame, when all of it has arrived.

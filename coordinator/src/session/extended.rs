@@ -398,6 +398,9 @@ impl Session {
     async fn describe_message(&mut self, batch: &mut Batch, kind: u8, name: &str) -> Result<()> {
         if kind == b'S' {
             let statement = self.prepared(name)?.statement.clone();
+            if !matches!(statement.plan, Plan::Transaction(_)) {
+                self.check_not_failed()?;
+            }
             let description = self.describe(&statement).await?.clone();
             self.local(batch, |out| {
                 backend::parameter_description(&description.parameters, out);

@@ -48,8 +48,10 @@ impl Session {
         let held = match self.transaction.as_ref().map(|transaction| transaction.position(place)) {
             Some(Some(index)) => Held::Joined(index),
             Some(None) => {
-                let lane = self.acquire(place, path, Need::Joining).await?;
-                let mut lane = lane;
+                // Only who holds something already may take the slots kept back: otherwise first lanes could use up all of them.
+                let holds = self.transaction.as_ref().is_some_and(|transaction| !transaction.participants.is_empty());
+                let need = if holds { Need::Joining } else { Need::Fresh };
+                let mut lane = self.acquire(place, path, need).await?;
                 settle(&mut lane, &self.settings_at(place), self.id).await?;
                 set_path(&mut lane, path, &mut prelude);
                 let transaction = self.transaction.as_mut().expect("checked above");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use atoll_planner::plan::{
-    Access, DiscardKind, Keys, Many, Plan, Relay, Residue, Session as SessionPlan, Sharded,
+    Access, DiscardKind, Keys, Many, Merge, Plan, Relay, Residue, Session as SessionPlan, Sharded,
     Transaction as TransactionPlan,
 };
 use atoll_planner::scan::{TokenKind, tokens};
@@ -512,16 +512,45 @@ impl Session {
             Plan::Relay(Relay { text: Some(_), .. }) => (Place::CATALOG, self.plain_path()),
             Plan::Sharded(sharded) => match self.shard_of_cursor(sharded, ask).await? {
                 Some(target) => target,
-                None => {
-                    return Err(Error::unsupported("a cursor over several shards is not supported")
-                        .with_hint("Run the query without a cursor, or give it the distribution key."));
-                }
+                None => match &sharded.many {
+                    Many::Merge(merge) if !hold => {
+                        return self.declare_merged(name, query, &merge.clone(), statement, ask).await;
+                    }
+                    _ => {
+                        return Err(Error::unsupported("this cursor over several shards is not supported")
+                            .with_hint("Run the query without a cursor, or give it the distribution key."));
+                    }
+                },
             },
-            Plan::Refuse(refusal) => return Err(Error::Refused(Box::new(refusal.clone()))),
+            Plan::Gather(gather) if !hold => {
+                return self.declare_merged(name, query, &gather.merge.clone(), statement, ask).await;
+            }
+            Plan::Refuse(refusal) => return Err(self.refusal(refusal, &inner).await),
             _ => (Place::CATALOG, self.plain_path()),
         };
         self.relay_statement(place, &path, &statement.text, statement, ask, (Access::Read, residue)).await?;
         self.cursors.insert(name.to_owned(), place);
+        Ok(())
+    }
+
+    /// A cursor over staged fragments: it lives at home, as long as the transaction.
+    async fn declare_merged(
+        &mut self,
+        name: &str,
+        query: &str,
+        merge: &Merge,
+        statement: &Arc<Statement>,
+        ask: Ask<'_>,
+    ) -> Result<()> {
+        let text = statement.text.trim_end();
+        let head = text.strip_suffix(query.trim_end()).ok_or_else(|| Error::internal("a cursor without its query"))?;
+        let inner = self.plan(query, &statement.types);
+        self.describe(&inner).await?;
+        self.stage_fragments(merge, &inner, ask).await.inspect_err(|_| self.note_failure())?;
+        let path = self.plain_path();
+        let sql = format!("{head}{}", merge.sql);
+        self.relay_statement(Place::HOME, &path, &sql, statement, ask, (Access::Read, Residue::Clean)).await?;
+        self.cursors.insert(name.to_owned(), Place::HOME);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use atoll_planner::quote_literal;
 use atoll_wire::backend;
 use atoll_wire::frames::{Frame, Startup, next_startup};
 use atoll_wire::frontend::{SaslInitialResponse, SaslResponse, tag};
@@ -18,6 +19,7 @@ use super::client::{Client, ClientStream};
 use super::settings::{REPORTED, Settings};
 use super::{Session, Tier};
 use crate::error::{Error, Result, sqlstate};
+use crate::lane::Lane;
 use crate::place::Place;
 use crate::pool::{LaneKey, Need};
 use crate::worker::Worker;
@@ -116,6 +118,19 @@ async fn farewell(mut client: Client, error: Error) -> Result<()> {
     Err(error)
 }
 
+/// The settings as PostgreSQL itself writes their values.
+async fn canonical(lane: &mut Lane, settings: &Settings) -> Result<Arc<Settings>> {
+    let names: Vec<String> = settings.iter().map(|(name, _)| name.to_owned()).collect();
+    if names.is_empty() {
+        return Ok(Arc::default());
+    }
+    let shown: Vec<String> =
+        names.iter().map(|name| format!("pg_catalog.current_setting({})", quote_literal(name))).collect();
+    let sets = lane.query(&format!("SELECT {}", shown.join(", "))).await?;
+    let values = sets.into_iter().next().and_then(|mut set| set.rows.pop()).unwrap_or_default();
+    Ok(Arc::new(names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))).collect()))
+}
+
 /// Reads up to the startup packet, encrypting when asked; `None` when the connection was only for a cancel, or ended. The inner error is
 /// for the client to see.
 async fn greet(worker: &Worker, mut socket: TcpStream) -> Result<Option<(Client, Result<Greeting>)>> {
@@ -173,7 +188,7 @@ async fn finish_greeting(
             format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0"),
         )),
         Ok(_) => Err(fatal(sqlstate::PROTOCOL_VIOLATION, "an encryption request inside an encrypted connection")),
-        Err(error) => Err(Error::Frame(error)),
+        Err(error) => Err(fatal(error.sqlstate(), error.to_string())),
     };
     Ok(Some((Client::new(stream, input), greeting)))
 }
@@ -326,6 +341,8 @@ impl Session {
         let key = LaneKey { database: database.clone(), role: role.clone() };
         let mut lane = pool.take(&key, Need::Fresh, |_| false).await?;
         super::lanes::settle(&mut lane, &settings, 0).await?;
+        let settings = canonical(&mut lane, &settings).await?;
+        lane.state.settings = settings.clone();
         match paths.last() {
             Some((_, path)) => {
                 lane.query_with("SELECT pg_catalog.set_config('search_path', $1, false)", &[path]).await?;

@@ -31,7 +31,10 @@ impl Session {
     /// # Errors
     /// Only what ends the session; statements' errors are told to the client.
     pub async fn simple_message(&mut self, frame: &Frame) -> Result<()> {
-        let query = Query::decode(frame)?;
+        let query = match Query::decode(frame) {
+            Ok(query) => query,
+            Err(error) => return self.conclude(Err(error.into())).await,
+        };
         // The unnamed statement and portal do not outlive a simple query.
         self.statements.remove("");
         self.portals.remove("");
