@@ -82,8 +82,10 @@ fn hangup_in_a_copy(cluster: &Cluster) -> Result<()> {
     let mut talk = Talk::login(cluster.target())?;
     talk.send(&Messages::new().query("COPY left_behind FROM STDIN"))?;
     talk.until(b'G')?;
-    for id in 0..20_000 {
-        talk.send(&Messages::new().copy_data(format!("{id}\tsome text of row {id}\n").as_bytes()))?;
+    // More than may be held back before it is worth sending on.
+    for batch in 0..400 {
+        let rows: String = (0..1000).map(|row| format!("{}\tsome text of row {row}\n", batch * 1000 + row)).collect();
+        talk.send(&Messages::new().copy_data(rows.as_bytes()))?;
     }
     wait_for("the COPY to run on a node", || Ok(busy(cluster)? > 0))?;
     drop(talk);
