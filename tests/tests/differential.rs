@@ -78,7 +78,13 @@ fn check(pair: &LazyPair, path: &Path, changes_by_extended: bool) -> Result<()> 
     };
     let found = run(&steps, &setting)?;
     if !found.is_empty() {
-        bail!("{}: {} differences in {} statements\n\n{}", path.display(), found.len(), steps.len(), found.join("\n\n"));
+        bail!(
+            "{}: {} differences in {} statements\n\n{}",
+            path.display(),
+            found.len(),
+            steps.len(),
+            found.join("\n\n")
+        );
     }
     Ok(())
 }
