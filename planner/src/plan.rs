@@ -543,11 +543,11 @@ pub enum DdlStep {
     RestartSequences(Vec<TableName>),
     /// Tables, key columns or owned sequences may be gone or named anew: what the directory, home and the shards know of them is
     /// brought in line with the catalog database. Stands before the catalog's step, so that it sees both states.
-    Reconcile,
+    Reconcile(DdlTables),
     /// Indexes that the statement makes on this table are dropped everywhere when a later step fails. Stands first.
     UndoIndexes(DdlName),
     /// Constraints or key columns may be new: what distributed and reference tables cannot have is refused.
-    Check,
+    Check(DdlTables),
     /// Expressions are evaluated once, at home; their values, as literals, stand in the inner steps' texts where
     /// [`DdlStep::value_mark`] is.
     Evaluated {
@@ -560,6 +560,14 @@ pub enum DdlStep {
         if_exists: bool,
         force: bool,
     },
+}
+
+/// Which tables a step is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum DdlTables {
+    All,
+    These(Vec<TableName>),
+    InSchemas(Vec<String>),
 }
 
 impl DdlStep {

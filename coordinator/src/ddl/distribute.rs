@@ -76,7 +76,7 @@ async fn create_distributed(mut scope: Scope<'_>, wanted: &Call) -> Result<()> {
     let mut database = scope.facts.database.clone();
     database.tables.insert(table.clone(), spread.clone());
     database.colocations.insert(colocation, shards.clone());
-    rules::check(&mut scope, &database.tables).await?;
+    rules::check(&mut scope, &database.tables, std::slice::from_ref(table)).await?;
     let after = with_database(scope.facts, database);
     let definition = Definition::read(&mut scope, table).await?;
     let views = views::dependents(&mut scope, table, &after).await?;
@@ -244,7 +244,7 @@ async fn create_reference(mut scope: Scope<'_>, table: &TableName) -> Result<()>
     spread::lock_home(&mut scope, table).await?;
     let mut database = scope.facts.database.clone();
     database.tables.insert(table.clone(), Table::Reference);
-    rules::check(&mut scope, &database.tables).await?;
+    rules::check(&mut scope, &database.tables, std::slice::from_ref(table)).await?;
     let after = with_database(scope.facts, database);
     let definition = Definition::read(&mut scope, table).await?;
     let views = views::dependents(&mut scope, table, &after).await?;
@@ -284,7 +284,7 @@ async fn undistribute(mut scope: Scope<'_>, table: &TableName, spread: &Table) -
     }
     let mut database = scope.facts.database.clone();
     database.tables.remove(table);
-    rules::check(&mut scope, &database.tables).await?;
+    rules::check(&mut scope, &database.tables, std::slice::from_ref(table)).await?;
     let after = with_database(scope.facts, database);
     let definition = Definition::read(&mut scope, table).await?;
     let views = views::dependents(&mut scope, table, &after).await?;

@@ -1,6 +1,8 @@
 //! The steps of a DDL plan, one after another.
 
-use atoll_planner::plan::{Ddl, DdlMode, DdlName, DdlNames, DdlStep, Piece, Template, Whereabouts};
+use std::collections::HashMap;
+
+use atoll_planner::plan::{Ddl, DdlMode, DdlName, DdlNames, DdlStep, DdlTables, Piece, Template, Whereabouts};
 use atoll_planner::{quote_identifier, quote_literal};
 
 use super::reconcile::{self, Known};
@@ -10,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::facts::DatabaseFacts;
 use crate::lane::ResultSet;
 use crate::place::Participants;
-use atoll_planner::directory::{GroupIndex, TableName};
+use atoll_planner::directory::{GroupIndex, Table, TableName};
 
 /// What the client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +36,17 @@ pub async fn execute(
     let mut known: Option<Known> = None;
     for step in &plan.steps {
         match step {
-            DdlStep::Reconcile => known = Known::read(&mut scope).await?,
-            DdlStep::Check => {
-                let tables = match &known {
-                    Some(known) => known.tables_now(&mut scope).await?,
-                    None => facts.database.tables.clone(),
-                };
-                rules::check(&mut scope, &tables).await?;
+            DdlStep::Reconcile(tables) => known = Known::read(&mut scope, tables).await?,
+            DdlStep::Check(focus) => {
+                let mut tables = facts.database.tables.clone();
+                let mut focus = named(&tables, focus);
+                if let Some(known) = &known {
+                    let now = known.tables_now(&mut scope).await?;
+                    tables.retain(|name, _| !known.names().any(|before| before == name));
+                    focus.extend(now.keys().cloned());
+                    tables.extend(now);
+                }
+                rules::check(&mut scope, &tables, &focus).await?;
             }
             step => run_step(&mut scope, step, &mut tag).await?,
         }
@@ -96,12 +102,21 @@ async fn run_step(scope: &mut Scope<'_>, step: &DdlStep, tag: &mut Option<String
                 Box::pin(run_step(scope, &with_values(step, &values)?, tag)).await?;
             }
         }
-        DdlStep::Check | DdlStep::Reconcile | DdlStep::UndoIndexes(_) => {}
+        DdlStep::Check(_) | DdlStep::Reconcile(_) | DdlStep::UndoIndexes(_) => {}
         DdlStep::CreateDatabase(_) | DdlStep::DropDatabase { .. } => {
             return Err(Error::internal("a database cannot be created or dropped inside a transaction"));
         }
     }
     Ok(())
+}
+
+/// The tables a step is about; those that are named need not be in the directory.
+pub(super) fn named(tables: &HashMap<TableName, Table>, which: &DdlTables) -> Vec<TableName> {
+    match which {
+        DdlTables::All => tables.keys().cloned().collect(),
+        DdlTables::These(names) => names.clone(),
+        DdlTables::InSchemas(schemas) => tables.keys().filter(|name| schemas.contains(&name.schema)).cloned().collect(),
+    }
 }
 
 /// The values of expressions as literals, computed once.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use atoll_planner::directory::{Table, TableName};
-use atoll_planner::plan::{DdlName, Whereabouts};
+use atoll_planner::plan::{DdlName, DdlTables, Whereabouts};
 
 use super::rows::{qualified, values};
 use super::{Scope, execute};
@@ -26,9 +26,11 @@ struct KnownTable {
 }
 
 impl Known {
-    /// `None` when nothing is distributed.
-    pub(super) async fn read(scope: &mut Scope<'_>) -> Result<Option<Self>> {
-        let tables = &scope.facts.database.tables;
+    /// `None` when none of the tables is in the directory.
+    pub(super) async fn read(scope: &mut Scope<'_>, which: &DdlTables) -> Result<Option<Self>> {
+        let mut tables = scope.facts.database.tables.clone();
+        let named = execute::named(&tables, which);
+        tables.retain(|name, _| named.contains(name));
         if tables.is_empty() {
             return Ok(None);
         }
@@ -65,7 +67,10 @@ impl Known {
                 known.sequences.insert(oid, name);
             } else if let Some(spread) = scope.facts.database.tables.get(&name).cloned() {
                 let attribute = row.maybe(3).map(|_| row.parse(3)).transpose()?;
-                known.tables.insert(oid, KnownTable { name, spread, attribute });
+                // Without its key column: another session has just changed it, and the directory is about to tell.
+                if attribute.is_some() || spread == Table::Reference {
+                    known.tables.insert(oid, KnownTable { name, spread, attribute });
+                }
             }
         }
         Ok(Some(known))
@@ -81,6 +86,9 @@ struct Now {
 impl Known {
     async fn now(&self, scope: &mut Scope<'_>) -> Result<Now> {
         let oids: Vec<String> = self.tables.keys().chain(self.sequences.keys()).map(u32::to_string).collect();
+        if oids.is_empty() {
+            return Ok(Now { relations: HashMap::new(), columns: HashMap::new() });
+        }
         let sql = format!(
             "SELECT class.oid, nspname, relname FROM pg_class AS class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
              WHERE class.oid = ANY ('{{{oids}}}'::oid[]); \
@@ -100,6 +108,11 @@ impl Known {
             now.columns.insert((row.parse(0)?, row.parse(1)?), row.text(2)?.to_owned());
         }
         Ok(now)
+    }
+
+    /// What the tables were called.
+    pub(super) fn names(&self) -> impl Iterator<Item = &TableName> {
+        self.tables.values().map(|table| &table.name)
     }
 
     /// The directory's tables as they are named now; those that are gone are missing.

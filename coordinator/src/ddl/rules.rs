@@ -9,25 +9,31 @@ use super::rows::values;
 use crate::directory::rows::{Row, Rows};
 use crate::error::{Error, Result};
 
-/// Checks these tables, spread as told.
+/// Checks the tables in `focus`, and foreign keys from and to them; `tables` says how every table is spread.
 ///
 /// # Errors
 /// 0A000 for a unique constraint without the distribution column, a foreign key that crosses shards, or a changed key type.
-pub(super) async fn check(scope: &mut Scope<'_>, tables: &HashMap<TableName, Table>) -> Result<()> {
-    if tables.is_empty() {
+pub(super) async fn check(
+    scope: &mut Scope<'_>,
+    tables: &HashMap<TableName, Table>,
+    focus: &[TableName],
+) -> Result<()> {
+    if tables.is_empty() || focus.is_empty() {
         return Ok(());
     }
-    let listed = values(tables.keys());
+    let listed = format!(
+        "SELECT class.oid, schema, name FROM {} JOIN pg_namespace ON nspname = schema \
+         JOIN pg_class AS class ON relnamespace = pg_namespace.oid AND relname = name",
+        values(focus)
+    );
     let sql = format!(
-        "WITH listed AS (SELECT class.oid, schema, name FROM {listed} JOIN pg_namespace ON nspname = schema \
-             JOIN pg_class AS class ON relnamespace = pg_namespace.oid AND relname = name) \
-         SELECT schema, name, index_class.relname, indisexclusion, conname, \
+        "SELECT schema, name, index_class.relname, indisexclusion, conname, \
              (SELECT string_agg(attname, E'\\n' ORDER BY position) \
               FROM unnest(indkey::smallint[]) WITH ORDINALITY AS key (number, position) \
               JOIN pg_attribute ON attrelid = indrelid AND attnum = number \
               LEFT JOIN pg_operator ON pg_operator.oid = conexclop[position] \
               WHERE position <= indnkeyatts AND (conexclop IS NULL OR oprname = '=')) \
-         FROM listed JOIN pg_index ON indrelid = listed.oid AND (indisunique OR indisexclusion) \
+         FROM ({listed}) AS listed JOIN pg_index ON indrelid = listed.oid AND (indisunique OR indisexclusion) \
          JOIN pg_class AS index_class ON index_class.oid = indexrelid \
          LEFT JOIN pg_constraint ON conindid = indexrelid AND conrelid = indrelid AND contype IN ('p', 'u', 'x'); \
          SELECT child_namespace.nspname, child.relname, parent_namespace.nspname, parent.relname, conname, \
@@ -40,13 +46,9 @@ pub(super) async fn check(scope: &mut Scope<'_>, tables: &HashMap<TableName, Tab
          JOIN pg_class AS child ON child.oid = conrelid JOIN pg_namespace AS child_namespace ON child_namespace.oid = child.relnamespace \
          JOIN pg_class AS parent ON parent.oid = confrelid \
          JOIN pg_namespace AS parent_namespace ON parent_namespace.oid = parent.relnamespace \
-         WHERE contype = 'f' AND (conrelid IN (SELECT oid FROM ({resolved}) AS spread) OR confrelid IN (SELECT oid FROM ({resolved}) AS spread)); \
+         WHERE contype = 'f' AND (conrelid IN (SELECT oid FROM ({listed}) AS listed) OR confrelid IN (SELECT oid FROM ({listed}) AS listed)); \
          SELECT schema, name, attname, format_type(atttypid, NULL) \
-         FROM ({resolved}) AS listed JOIN pg_attribute ON attrelid = listed.oid AND attnum > 0 AND NOT attisdropped",
-        resolved = format_args!(
-            "SELECT class.oid, schema, name FROM {listed} JOIN pg_namespace ON nspname = schema \
-             JOIN pg_class AS class ON relnamespace = pg_namespace.oid AND relname = name"
-        ),
+         FROM ({listed}) AS listed JOIN pg_attribute ON attrelid = listed.oid AND attnum > 0 AND NOT attisdropped",
     );
     let results = scope.catalog(&sql).await?;
     let [indexes, foreign_keys, columns] = results.as_slice() else {

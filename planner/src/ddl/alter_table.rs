@@ -7,7 +7,7 @@ use super::locate::Located;
 use super::words::{Name, Words};
 use super::{catalog, catalog_only, ddl, follow, refusal, relay, reserved, unsupported};
 use crate::Facts;
-use crate::plan::{DdlStep, Piece, Plan, Refusal, Residue, Template, Whereabouts};
+use crate::plan::{DdlStep, DdlTables, Piece, Plan, Refusal, Residue, Template, Whereabouts};
 use crate::scan::{Span, Token, TokenKind};
 
 pub(super) fn plan(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
@@ -27,9 +27,12 @@ pub(super) fn relation(mut words: Words<'_>, facts: &Facts<'_>, name: &Name, com
     let sql = words.sql;
     let Some(located) = facts.locate(name) else { return relay(Residue::Pins) };
     if words.accept("set schema") {
-        return set_schema(words, facts, located.whereabouts, command);
+        return set_schema(words, facts, &located, command);
     }
-    let mut steps = vec![DdlStep::Reconcile, catalog(sql), DdlStep::Check];
+    let mut steps = steps_of_catalog(sql, facts, &located);
+    if command == "ALTER TABLE" {
+        steps.push(DdlStep::Check(DdlTables::These(vec![located.name.clone()])));
+    }
     if located.whereabouts == Whereabouts::Home {
         steps.push(DdlStep::Home(sql.to_owned()));
         return ddl(command, steps);
@@ -115,21 +118,28 @@ impl<'a> Texts<'a> {
     }
 }
 
-fn set_schema(mut words: Words<'_>, facts: &Facts<'_>, whereabouts: Whereabouts, command: &'static str) -> Plan {
+/// The statement in the catalog database, and what follows from it for a table of the directory.
+fn steps_of_catalog(sql: &str, facts: &Facts<'_>, located: &Located) -> Vec<DdlStep> {
+    let followed = facts.directory.tables.contains_key(&located.name);
+    let reconcile = followed.then(|| DdlStep::Reconcile(DdlTables::These(vec![located.name.clone()])));
+    reconcile.into_iter().chain([catalog(sql)]).collect()
+}
+
+fn set_schema(mut words: Words<'_>, facts: &Facts<'_>, located: &Located, command: &'static str) -> Plan {
     let sql = words.sql;
     let Some(schema) = words.name() else { return catalog_only(sql, command) };
     if let Some(refused) = reserved(&schema.name) {
         return refused;
     }
-    let mut steps = vec![DdlStep::Reconcile, catalog(sql)];
-    if let Whereabouts::Shards(colocation) = whereabouts {
+    let mut steps = steps_of_catalog(sql, facts, located);
+    if let Whereabouts::Shards(colocation) = located.whereabouts {
         steps.push(DdlStep::EnsureSlices { schema: schema.name.clone(), colocation });
         let mut pieces = facts.splice(&sql[..schema.span.start]).pieces;
         pieces.push(Piece::Slice(schema.name));
         pieces.push(Piece::Text(sql[schema.span.end..].to_owned()));
         steps.push(DdlStep::Shards { colocation, statement: Template { pieces } });
     } else {
-        steps.push(follow(sql, facts, whereabouts));
+        steps.push(follow(sql, facts, located.whereabouts));
     }
     ddl(command, steps)
 }

@@ -5,7 +5,7 @@ use super::words::{Name, Words, is_identifier};
 use super::{at_home, catalog, ddl, everywhere, follow, on_function, privileges, refuse, relay, reserved, unsupported};
 use crate::Facts;
 use crate::plan::{
-    Ddl, DdlMode, DdlName, DdlStep, NewDatabase, NewView, Plan, Refusal, Residue, Template, Whereabouts,
+    Ddl, DdlMode, DdlName, DdlStep, DdlTables, NewDatabase, NewView, Plan, Refusal, Residue, Template, Whereabouts,
 };
 use crate::scan::Token;
 
@@ -300,7 +300,7 @@ fn index(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
         steps.insert(0, DdlStep::UndoIndexes(table));
     }
     if located.whereabouts != Whereabouts::Home {
-        steps.push(DdlStep::Check);
+        steps.push(DdlStep::Check(DdlTables::These(vec![located.name.clone()])));
     }
     steps.push(follow(sql, facts, located.whereabouts));
     let mode = if concurrently { DdlMode::Autonomous } else { DdlMode::Transaction };

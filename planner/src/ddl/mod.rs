@@ -13,7 +13,9 @@ mod privileges;
 mod words;
 
 use crate::Facts;
-use crate::plan::{Access, Ddl, DdlMode, DdlStep, Plan, Refusal, Relay, Residue, Site, Template, Whereabouts};
+use crate::plan::{
+    Access, Ddl, DdlMode, DdlStep, DdlTables, Plan, Refusal, Relay, Residue, Site, Template, Whereabouts,
+};
 pub(crate) use names::{List, list};
 pub(crate) use words::{Name, Words};
 
@@ -158,8 +160,10 @@ fn alter_schema(mut words: Words<'_>) -> Plan {
         if let Some(refusal) = reserved(&to.name) {
             return refusal;
         }
+        let tables = DdlTables::InSchemas(vec![name.name.clone()]);
         let rename = DdlStep::RenameSlices { from: name.name, to: to.name };
-        return ddl("ALTER SCHEMA", [DdlStep::Reconcile, catalog(sql), DdlStep::EveryGroup(sql.to_owned()), rename]);
+        let steps = [DdlStep::Reconcile(tables), catalog(sql), DdlStep::EveryGroup(sql.to_owned()), rename];
+        return ddl("ALTER SCHEMA", steps);
     }
     let slices = slices_text(sql, &name);
     ddl("ALTER SCHEMA", [catalog(sql), DdlStep::EveryGroup(sql.to_owned()), slices])

@@ -5,7 +5,7 @@ use super::{
     at_home, catalog, catalog_only, data_database, ddl, everywhere, on_function, on_relation, relay, unsupported,
 };
 use crate::Facts;
-use crate::plan::{Ddl, DdlMode, DdlName, DdlNames, DdlStep, Plan, Residue, Whereabouts};
+use crate::plan::{Ddl, DdlMode, DdlName, DdlNames, DdlStep, DdlTables, Plan, Residue, Whereabouts};
 
 /// Names separated by commas, each maybe with ONLY or `*`; what the catalog does not know is left out.
 pub(crate) struct List {
@@ -87,7 +87,10 @@ pub(super) fn drop(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
         return ddl("DROP ROLE", [catalog(sql), DdlStep::OtherGroups(sql.to_owned())]);
     }
     if words.accept("owned") {
-        return ddl("DROP OWNED", [DdlStep::Reconcile, catalog(sql), DdlStep::EveryGroup(sql.to_owned())]);
+        return ddl(
+            "DROP OWNED",
+            [DdlStep::Reconcile(DdlTables::All), catalog(sql), DdlStep::EveryGroup(sql.to_owned())],
+        );
     }
     if words.accept("database") {
         return drop_database(words);
@@ -98,8 +101,8 @@ pub(super) fn drop(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
     match everywhere(sql, "DROP") {
         // With CASCADE (of a type, a domain, an extension) columns and whole tables may go.
         Plan::Ddl(mut plan) if words.mentions("cascade") => {
-            plan.steps.insert(0, DdlStep::Reconcile);
-            plan.steps.push(DdlStep::Check);
+            plan.steps.insert(0, DdlStep::Reconcile(DdlTables::All));
+            plan.steps.push(DdlStep::Check(DdlTables::All));
             Plan::Ddl(plan)
         }
         plan => plan,
@@ -114,12 +117,13 @@ fn drop_relations(mut words: Words<'_>, facts: &Facts<'_>, command: &'static str
         return relay(Residue::Pins);
     }
     let tail = format!(" {}", words.rest_text()).trim_end().to_owned();
+    let tables = DdlTables::These(names.iter().map(|name| name.name.clone()).collect());
     // What a table takes along (its sequence, a view by CASCADE) may be gone already when its own turn comes.
     let data = DdlStep::Names(DdlNames { head: format!("{command} IF EXISTS "), names, tail });
     let mode = if command.ends_with("CONCURRENTLY") { DdlMode::Autonomous } else { DdlMode::Transaction };
     let steps = match mode {
         DdlMode::Autonomous => vec![catalog(sql), data],
-        _ => vec![DdlStep::Reconcile, catalog(sql), data],
+        _ => vec![DdlStep::Reconcile(tables), catalog(sql), data],
     };
     Plan::Ddl(Ddl { command, steps, mode })
 }
@@ -129,8 +133,9 @@ fn drop_schema(mut words: Words<'_>) -> Plan {
     words.accept("if exists");
     let schemas: Vec<String> = names_only(&mut words).into_iter().map(|name| name.name).collect();
     // Slices go first: they may need what is in the schema itself.
+    let tables = DdlTables::InSchemas(schemas.clone());
     let slices = DdlStep::DropSlices { schemas };
-    ddl("DROP SCHEMA", [DdlStep::Reconcile, catalog(sql), slices, DdlStep::EveryGroup(sql.to_owned())])
+    ddl("DROP SCHEMA", [DdlStep::Reconcile(tables), catalog(sql), slices, DdlStep::EveryGroup(sql.to_owned())])
 }
 
 fn drop_statistics(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {

@@ -1,0 +1,63 @@
+-- Routines, operators, types, extensions, views and tables made from queries.
+CREATE FUNCTION ty_f1(a int DEFAULT 1, OUT b int) LANGUAGE sql AS 'SELECT a + 1';
+CREATE OR REPLACE FUNCTION ty_f1(a int DEFAULT 2, OUT b int) LANGUAGE sql AS 'SELECT a + 2';
+SELECT ty_f1();
+CREATE FUNCTION ty_f1(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+DROP FUNCTION ty_f1;
+DROP FUNCTION ty_f1(int);
+ALTER FUNCTION ty_f1(text) RENAME TO ty_f2;
+SELECT ty_f2('x');
+CREATE PROCEDURE ty_pr(INOUT x int) LANGUAGE plpgsql AS $$ BEGIN x := x * 2; END $$;
+CALL ty_pr(4);
+DROP PROCEDURE ty_pr;
+CREATE AGGREGATE ty_mysum (int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
+SELECT ty_mysum(x) FROM generate_series(1, 4) x;
+DROP AGGREGATE ty_mysum(int);
+CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq);
+SELECT 1 === 1;
+DROP OPERATOR === (int, int);
+CREATE CAST (int AS bytea) WITH FUNCTION ty_f2(text);
+CREATE TEXT SEARCH CONFIGURATION ty_tsc (COPY = english);
+SELECT to_tsvector('ty_tsc', 'running dogs');
+DROP TEXT SEARCH CONFIGURATION ty_tsc;
+CREATE EXTENSION hstore;
+CREATE TABLE ty_hs (id int PRIMARY KEY, h hstore);
+-- distribute: SELECT create_distributed_table('ty_hs', 'id')
+INSERT INTO ty_hs VALUES (1, 'a=>1'), (2, 'b=>2');
+SELECT h -> 'a' FROM ty_hs WHERE id = 1;
+DROP EXTENSION hstore;
+DROP EXTENSION hstore CASCADE;
+DROP TABLE ty_hs;
+CREATE TYPE ty_pair AS (a int, b text);
+CREATE TABLE ty_pt (id int PRIMARY KEY, p ty_pair, ps ty_pair[]);
+INSERT INTO ty_pt VALUES (1, '(1,x)', '{"(2,y)"}'), (2, NULL, NULL);
+-- distribute: SELECT create_distributed_table('ty_pt', 'id')
+SELECT * FROM ty_pt ORDER BY id;
+ALTER TYPE ty_pair ADD ATTRIBUTE c int;
+ALTER TYPE ty_pair ADD ATTRIBUTE c int CASCADE;
+SELECT (p).c FROM ty_pt WHERE id = 1;
+ALTER TYPE ty_pair RENAME TO ty_pear;
+DROP TYPE ty_pear CASCADE;
+DROP TABLE ty_pt;
+CREATE TABLE ty_vw (id int PRIMARY KEY, a int);
+-- distribute: SELECT create_distributed_table('ty_vw', 'id')
+CREATE VIEW ty_v1 WITH (security_barrier) AS SELECT id FROM ty_vw;
+CREATE VIEW ty_v2 AS SELECT * FROM ty_v1;
+ALTER TABLE ty_vw DROP COLUMN id;
+ALTER TABLE ty_vw ALTER a TYPE bigint;
+ALTER VIEW ty_v2 RENAME TO ty_v3;
+DROP VIEW ty_v1;
+DROP TABLE ty_vw;
+DROP TABLE ty_vw CASCADE;
+SELECT count(*) FROM pg_class WHERE relname IN ('ty_v1', 'ty_v3');
+CREATE TABLE IF NOT EXISTS ty_idem (id int);
+CREATE TABLE IF NOT EXISTS ty_idem (id int);
+CREATE TABLE ty_idem (id int);
+DROP TABLE ty_idem;
+CREATE UNLOGGED TABLE ty_ul (id int PRIMARY KEY);
+-- distribute: SELECT create_distributed_table('ty_ul', 'id')
+ALTER TABLE ty_ul SET LOGGED;
+DROP TABLE ty_ul;
+SELECT 1 AS one INTO ty_intotab;
+SELECT * FROM ty_intotab;
+DROP TABLE ty_intotab;
