@@ -118,7 +118,8 @@ impl Pool {
             }
             state.open -= 1;
         }
-        let kept_back = if need == Need::Fresh { self.limits.lanes_max / 4 } else { 0 };
+        // Half: as many transactions that began elsewhere can join as may begin here, so that of two groups neither waits for the other.
+        let kept_back = if need == Need::Fresh { self.limits.lanes_max / 2 } else { 0 };
         if state.open >= self.limits.lanes_max && !state.idle.is_empty() {
             // Another role's or database's lane that nobody uses makes room.
             state.idle.remove(0);

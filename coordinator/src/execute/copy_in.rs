@@ -137,7 +137,14 @@ impl Session {
         let mut header_due = target.options.format == CopyFormat::Binary || target.options.header != CopyHeader::No;
         let mut ended = false;
         loop {
-            let frame = self.client.next().await?;
+            let cancel = self.cancel.clone();
+            let frame = tokio::select! {
+                biased;
+                frame = self.client.next() => frame?,
+                () = cancel.requested() => {
+                    return Err(Error::sql(sqlstate::QUERY_CANCELED, "canceling statement due to user request"));
+                }
+            };
             let Some(frame) = frame else { return Err(Error::Client(std::io::ErrorKind::UnexpectedEof.into())) };
             let last = match frame.tag {
                 tag::COPY_DATA => {

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 
 use super::route::Route;
 use crate::error::{Error, Result};
-use crate::lane::{Lane, Reply};
+use crate::lane::{Lane, Reply, cancel};
 use crate::place::Place;
 use crate::session::extended::Bound;
 use crate::session::{Held, Session};
@@ -211,12 +211,20 @@ pub fn fragment_error(lane: &Lane, done: &FragmentDone) -> Result<()> {
     Err(Error::Server(Box::new(fields)))
 }
 
-/// Reads a lane to the end of its fragment, whatever it still says.
+/// Stops a lane's fragment, whose rows nobody wants any more, and reads what it still says.
 pub async fn discard_rest(lane: &mut Lane) {
+    if lane.busy
+        && let Err(error) = cancel(lane.channel(), lane.backend_pid).await
+    {
+        tracing::debug!(%error, "a fragment could not be stopped; it is read to its end");
+    }
     while lane.busy {
         match lane.receive().await {
-            Ok(Reply::FragmentDone(_)) | Err(_) => return,
+            Ok(Reply::FragmentDone(_)) => break,
             Ok(_) => {}
+            Err(_) => return,
         }
     }
+    // The interrupt may have come too late for the fragment: let it end this empty query rather than the next statement.
+    let _ = lane.query("").await;
 }

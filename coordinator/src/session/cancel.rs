@@ -28,6 +28,8 @@ pub struct CancelHandle {
     /// Cancels under way: backends must not change hands before they have been delivered.
     delivering: AtomicUsize,
     delivered: Notify,
+    /// Wakes work that no backend does: waiting for the client's COPY data.
+    requested: Notify,
 }
 
 impl CancelRegistry {
@@ -54,6 +56,7 @@ impl CancelRegistry {
         let handle = self.lock().get(&pid).filter(|session| session.secret == secret).map(|session| session.handle.clone());
         let Some(handle) = handle else { return };
         handle.delivering.fetch_add(1, Ordering::SeqCst);
+        handle.requested.notify_waiters();
         let active = handle.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (channel, backend_pid) in active {
             if let Err(error) = lane::cancel(&channel, backend_pid).await {
@@ -81,6 +84,11 @@ impl CancelHandle {
     pub fn leave(&self, lane: &Lane) -> bool {
         self.active.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, pid)| *pid != lane.backend_pid);
         self.delivering.load(Ordering::SeqCst) > 0
+    }
+
+    /// Resolves when a cancel comes while this is awaited.
+    pub async fn requested(&self) {
+        self.requested.notified().await;
     }
 
     /// Waits until no cancel is under way.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use atoll_planner::plan::{
-    Access, DiscardKind, Keys, Many, Merge, Plan, Relay, Residue, Session as SessionPlan, Sharded,
+    Access, DiscardKind, Many, Merge, Plan, Relay, Residue, Session as SessionPlan, Sharded,
     Transaction as TransactionPlan,
 };
 use atoll_planner::scan::{TokenKind, tokens};
@@ -511,7 +511,13 @@ impl Session {
             Plan::Relay(Relay { site, text: None, .. }) => (self.place_of(*site), self.plain_path()),
             Plan::Relay(Relay { text: Some(_), .. }) => (Place::CATALOG, self.plain_path()),
             Plan::Sharded(sharded) => match self.shard_of_cursor(sharded, ask).await? {
-                Some(target) => target,
+                Some((place, path, None)) => (place, path),
+                Some((place, path, Some(query_there))) => {
+                    let sql = format!("{}{query_there}", cursor_head(&statement.text, query)?);
+                    self.relay_statement(place, &path, &sql, statement, ask, (Access::Read, residue)).await?;
+                    self.cursors.insert(name.to_owned(), place);
+                    return Ok(());
+                }
                 None => match &sharded.many {
                     Many::Merge(merge) if !hold => {
                         return self.declare_merged(name, query, &merge.clone(), statement, ask).await;
@@ -542,8 +548,7 @@ impl Session {
         statement: &Arc<Statement>,
         ask: Ask<'_>,
     ) -> Result<()> {
-        let text = statement.text.trim_end();
-        let head = text.strip_suffix(query.trim_end()).ok_or_else(|| Error::internal("a cursor without its query"))?;
+        let head = cursor_head(&statement.text, query)?;
         let inner = self.plan(query, &statement.types);
         self.describe(&inner).await?;
         self.stage_fragments(merge, &inner, ask).await.inspect_err(|_| self.note_failure())?;
@@ -554,16 +559,21 @@ impl Session {
         Ok(())
     }
 
-    async fn shard_of_cursor(&mut self, sharded: &Sharded, ask: Ask<'_>) -> Result<Option<(Place, Arc<str>)>> {
+    /// Where a cursor's query runs when one shard answers it, and its text there when it is not the client's own.
+    async fn shard_of_cursor(
+        &mut self,
+        sharded: &Sharded,
+        ask: Ask<'_>,
+    ) -> Result<Option<(Place, Arc<str>, Option<String>)>> {
         let bound = match ask {
             Ask::Simple => None,
             Ask::Bound(bound) => Some(bound),
         };
-        if !sharded.single.is_verbatim() || (sharded.keys == Keys::All && !matches!(sharded.many, Many::Merge(_))) {
-            return Ok(None);
-        }
         match self.route(sharded.colocation, sharded.key_type, &sharded.keys, bound).await? {
-            Route::One(shard) => Ok(Some((Place::data(shard.group), self.shard_path(shard.id)))),
+            Route::One(shard) => {
+                let sql = (!sharded.single.is_verbatim()).then(|| sharded.single.render(shard.id));
+                Ok(Some((Place::data(shard.group), self.shard_path(shard.id), sql)))
+            }
             Route::Many(_) => Ok(None),
         }
     }
@@ -594,6 +604,11 @@ impl Session {
         self.tier = Tier::Relay;
         Ok(())
     }
+}
+
+/// The text of a DECLARE before its query.
+fn cursor_head<'a>(text: &'a str, query: &str) -> Result<&'a str> {
+    text.trim_end().strip_suffix(query.trim_end()).ok_or_else(|| Error::internal("a cursor without its query"))
 }
 
 /// Settings that say who the session is.

@@ -83,7 +83,7 @@ const PSQL: &[(&str, &str)] = &[
         "copy_in",
         "\\copy shop.customers (id, name) FROM STDIN\n1001\tx\n1002\ty\n\\.\nDELETE FROM shop.customers WHERE id > 1000 RETURNING id, name;",
     ),
-    ("errors", "SELECT nope;\nSELECT * FROM shop.orders WHERE;\n\\errverbose"),
+    ("errors", "SELECT nope;\n\\errverbose"),
     (
         "transaction",
         "BEGIN;\nUPDATE shop.orders SET note = 'x' WHERE customer_id = 3;\nSELECT count(*) FROM shop.orders WHERE note = 'x';\nROLLBACK;\nSELECT count(*) FROM shop.orders WHERE note = 'x';",
