@@ -101,6 +101,9 @@ fn step(one: &DdlStep) -> String {
                 steps.iter().map(|inner| format!("\n    {}", step(inner).replace('\0', "~"))).collect();
             format!("evaluated {expressions:?}{}", inner.concat())
         }
+        DdlStep::NamedIndex { table, step: inner } => {
+            format!("named index of {}.{}\n    {}", table.schema, table.name, step(inner).replace('\0', "~"))
+        }
         other => format!("{other:?}"),
     }
 }

@@ -6,6 +6,7 @@ use atoll_planner::plan::{Ddl, DdlMode, DdlName, DdlNames, DdlStep, DdlTables, P
 use atoll_planner::{quote_identifier, quote_literal};
 
 use super::reconcile::{self, Known};
+use super::rows::regclass;
 use super::{Scope, deparse, rules, slices, views};
 use crate::directory::store;
 use crate::error::{Error, Result};
@@ -102,6 +103,10 @@ async fn run_step(scope: &mut Scope<'_>, step: &DdlStep, tag: &mut Option<String
                 Box::pin(run_step(scope, &with_values(step, &values)?, tag)).await?;
             }
         }
+        DdlStep::NamedIndex { table, step } => {
+            let name = newest_index(scope, table).await?;
+            Box::pin(run_step(scope, &with_values(step, &[quote_identifier(&name)])?, tag)).await?;
+        }
         DdlStep::Check(_) | DdlStep::Reconcile(_) | DdlStep::UndoIndexes(_) => {}
         DdlStep::CreateDatabase(_) | DdlStep::DropDatabase { .. } => {
             return Err(Error::internal("a database cannot be created or dropped inside a transaction"));
@@ -117,6 +122,17 @@ pub(super) fn named(tables: &HashMap<TableName, Table>, which: &DdlTables) -> Ve
         DdlTables::These(names) => names.clone(),
         DdlTables::InSchemas(schemas) => tables.keys().filter(|name| schemas.contains(&name.schema)).cloned().collect(),
     }
+}
+
+/// The name of the index that this statement has just made on a table in the catalog database.
+async fn newest_index(scope: &mut Scope<'_>, table: &TableName) -> Result<String> {
+    let sql = format!(
+        "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE indrelid = {} \
+         ORDER BY indexrelid DESC LIMIT 1",
+        regclass(table)
+    );
+    let results = scope.catalog(&sql).await?;
+    results.first().ok_or_else(|| Error::internal("the catalog answered oddly"))?.scalar().map(str::to_owned)
 }
 
 /// The values of expressions as literals, computed once.

@@ -290,7 +290,10 @@ fn sequence(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
 fn index(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
     let sql = words.sql;
     let concurrently = words.accept("concurrently");
+    let unnamed = words.is_keyword("on");
     let Some(position) = words.find(&["on"]) else { return at_home(sql, "CREATE INDEX") };
+    words.seek(position);
+    let name_end = words.offset();
     words.seek(position + 1);
     words.accept("only");
     let Some(located) = words.name().and_then(|name| facts.locate(&name)) else { return relay(Residue::Pins) };
@@ -302,7 +305,13 @@ fn index(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
     if located.whereabouts != Whereabouts::Home {
         steps.push(DdlStep::Check(DdlTables::These(vec![located.name.clone()])));
     }
-    steps.push(follow(sql, facts, located.whereabouts));
+    if unnamed && located.whereabouts != Whereabouts::Home {
+        let text = format!("{}{} {}", &sql[..name_end], DdlStep::value_mark(0), &sql[name_end..]);
+        let step = Box::new(follow(&text, facts, located.whereabouts));
+        steps.push(DdlStep::NamedIndex { table: located.name, step });
+    } else {
+        steps.push(follow(sql, facts, located.whereabouts));
+    }
     let mode = if concurrently { DdlMode::Autonomous } else { DdlMode::Transaction };
     Plan::Ddl(Ddl { command: if concurrently { "CREATE INDEX CONCURRENTLY" } else { "CREATE INDEX" }, steps, mode })
 }

@@ -71,3 +71,11 @@ ALTER TABLE nm_t ADD PRIMARY KEY (ident);
 ALTER TABLE nm_t RENAME CONSTRAINT nm_t_pkey TO pkt;
 SELECT count(*) FROM nm_t;
 DROP TABLE nm_t;
+-- An index without a name is called the same in every shard, whatever else has its usual name.
+CREATE TABLE nm_u (id int PRIMARY KEY, v int);
+CREATE TABLE nm_u_v_idx (id int);
+-- distribute: SELECT create_distributed_table('nm_u', 'id')
+CREATE INDEX ON nm_u (v);
+DROP INDEX nm_u_v_idx1;
+CREATE INDEX nm_u_v_idx1 ON nm_u (v);
+DROP TABLE nm_u, nm_u_v_idx;
