@@ -8,9 +8,9 @@ use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::error::{Error, Result};
 use crate::directory::Keeper;
 use crate::directory::recovery::LiveTransactions;
+use crate::error::{Error, Result};
 use crate::session::cancel::CancelRegistry;
 
 pub struct Cluster {

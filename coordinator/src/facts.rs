@@ -1,8 +1,8 @@
 //! Everything that statements of a logical database are planned against, as one immutable value.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use atoll_planner::catalog::Catalog;
 use atoll_planner::directory::{Database, Directory, GroupIndex};

@@ -163,11 +163,9 @@ impl Lane {
                 unread: None,
                 aside: BytesMut::new(),
             }),
-            Some(lane_reply::Kind::Refused(refused)) => Err(Error::Server(Box::new(backend::ErrorFields::new(
-                "ERROR",
-                &refused.sqlstate,
-                refused.message,
-            )))),
+            Some(lane_reply::Kind::Refused(refused)) => {
+                Err(Error::Server(Box::new(backend::ErrorFields::new("ERROR", &refused.sqlstate, refused.message))))
+            }
             _ => Err(lost("the agent closed the stream".to_owned())),
         }
     }
@@ -401,9 +399,7 @@ impl Lane {
 }
 
 fn text_row(body: &[u8]) -> Result<Vec<Option<String>>> {
-    decode::data_row(body)?
-        .map(|field| Ok(field?.map(|bytes| String::from_utf8_lossy(bytes).into_owned())))
-        .collect()
+    decode::data_row(body)?.map(|field| Ok(field?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))).collect()
 }
 
 /// Interrupts what a backend is doing; returns once the interrupt was delivered.
@@ -412,8 +408,7 @@ fn text_row(body: &[u8]) -> Result<Vec<Option<String>>> {
 /// [`Error::LaneLost`] when the agent cannot be reached.
 pub async fn cancel(channel: &NodeChannel, backend_pid: u32) -> Result<()> {
     let sent = channel.client.clone().cancel(CancelRequest { backend_pid }).await;
-    sent.map(drop)
-        .map_err(|status| Error::LaneLost { node: channel.node.to_string(), reason: status_reason(&status) })
+    sent.map(drop).map_err(|status| Error::LaneLost { node: channel.node.to_string(), reason: status_reason(&status) })
 }
 
 fn status_reason(status: &tonic::Status) -> String {

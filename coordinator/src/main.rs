@@ -50,11 +50,8 @@ fn run(config: Config) -> Result<()> {
     atoll_settings::drop_privileges(&config.run_as)?;
     atoll_settings::serve_metrics(&config.metrics_listen)?;
     let token = Token::new(&secret_text).context("the cluster token cannot stand in a header")?;
-    let control = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("control")
-        .enable_all()
-        .build()?;
+    let control =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()?;
     let handle = control.handle().clone();
     control.block_on(serve(config, token, bootstrap::secret(&secret_text), tls, handle))
 }
@@ -66,7 +63,8 @@ async fn serve(
     tls: Option<Arc<rustls::ServerConfig>>,
     control: tokio::runtime::Handle,
 ) -> Result<()> {
-    let listener = TcpListener::bind(&config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener =
+        TcpListener::bind(&config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let shutdown = CancellationToken::new();
     let keeper = Keeper::start(KeeperSettings {
         coordinator: config.name.clone(),

@@ -1,8 +1,8 @@
 //! Where SQL can run: a group and one of the databases there; and the seam between those who decide what to run in a transaction
 //! (DDL, distribution) and the session's transaction that runs it.
 
-use atoll_planner::directory::{Directory, GroupIndex};
 use async_trait::async_trait;
+use atoll_planner::directory::{Directory, GroupIndex};
 
 use crate::error::Result;
 use crate::lane::ResultSet;

@@ -82,15 +82,22 @@ impl Pool {
         let deadline = tokio::time::Instant::now() + self.limits.wait_max;
         loop {
             match self.claim(key, need, &prefers) {
-                Claim::Idle(lane) => return Ok(Pooled { lane: Some(*lane), key: key.clone(), pool: self.clone(), returned: false }),
+                Claim::Idle(lane) => {
+                    return Ok(Pooled { lane: Some(*lane), key: key.clone(), pool: self.clone(), returned: false });
+                }
                 Claim::Slot => return self.open(key).await,
                 Claim::Wait(turn) => {
                     if tokio::time::timeout_at(deadline, turn).await.is_err() {
                         return Err(Error::sql(
                             sqlstate::TOO_MANY_CONNECTIONS,
-                            format!("no backend of node \"{}\" came free in {:?}", self.channel.node, self.limits.wait_max),
+                            format!(
+                                "no backend of node \"{}\" came free in {:?}",
+                                self.channel.node, self.limits.wait_max
+                            ),
                         )
-                        .with_hint("Raise pool_lanes_max and the node's lanes_max, or open fewer transactions at once."));
+                        .with_hint(
+                            "Raise pool_lanes_max and the node's lanes_max, or open fewer transactions at once.",
+                        ));
                     }
                 }
             }
@@ -120,12 +127,13 @@ impl Pool {
         }
         // Half: as many transactions that began elsewhere can join as may begin here, so that of two groups neither waits for the other.
         let kept_back = if need == Need::Fresh { self.limits.lanes_max / 2 } else { 0 };
-        if state.open >= self.limits.lanes_max && !state.idle.is_empty() {
+        let open_max = (self.limits.lanes_max - kept_back).max(1);
+        while state.open >= open_max && !state.idle.is_empty() {
             // Another role's or database's lane that nobody uses makes room.
             state.idle.remove(0);
             state.open -= 1;
         }
-        if state.open + kept_back < self.limits.lanes_max.max(kept_back + 1) {
+        if state.open < open_max {
             state.open += 1;
             return Claim::Slot;
         }
@@ -140,8 +148,7 @@ impl Pool {
     async fn open(self: &Arc<Self>, key: &LaneKey) -> Result<Pooled> {
         // The slot is given back when opening fails or is abandoned.
         let mut pooled = Pooled { lane: None, key: key.clone(), pool: self.clone(), returned: false };
-        let spec =
-            LaneSpec { database: &key.database, role: &key.role, epoch: self.epoch, wait: self.limits.wait_max };
+        let spec = LaneSpec { database: &key.database, role: &key.role, epoch: self.epoch, wait: self.limits.wait_max };
         pooled.lane = Some(Lane::open(&self.channel, spec).await?);
         Ok(pooled)
     }

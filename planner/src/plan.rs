@@ -556,7 +556,10 @@ pub enum DdlStep {
     },
     /// The catalog database has chosen the name of an index that the statement does not name; it stands in the inner step's text where
     /// [`DdlStep::value_mark`] of 0 is, so that the index has one name everywhere.
-    NamedIndex { table: TableName, step: Box<DdlStep> },
+    NamedIndex {
+        table: TableName,
+        step: Box<DdlStep>,
+    },
     CreateDatabase(NewDatabase),
     DropDatabase {
         name: String,

@@ -209,11 +209,7 @@ impl Dice {
         if self.roll(3) < 2 { format!("{alias}.{}", table.1) } else { format!("{alias}.{}", self.pick(table.2)) }
     }
 
-    fn predicate(
-        &mut self,
-        scope: &[(String, Shape)],
-        depth: usize,
-    ) -> String {
+    fn predicate(&mut self, scope: &[(String, Shape)], depth: usize) -> String {
         let (alias, table) = scope[self.roll(scope.len())].clone();
         let column = self.column(&alias, &table);
         match self.roll(if depth > 1 { 8 } else { 13 }) {

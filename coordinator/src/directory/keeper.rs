@@ -110,7 +110,6 @@ struct Snapshot {
     pending: BTreeSet<String>,
 }
 
-
 impl Keeper {
     /// Starts keeping; must be called on the control runtime, where its connections and tasks then live. Returns at once: until home was
     /// read, [`Keeper::facts`] fails with 57P03 and there are no roles.

@@ -69,7 +69,8 @@ impl Session {
             Some(Table::Distributed { key, .. }) => key.name.clone(),
             _ => return Err(Error::internal("COPY into a table that is not distributed")),
         };
-        let computed_key = if key_index.is_some() { None } else { computed.iter().position(|(name, _)| *name == key_name) };
+        let computed_key =
+            if key_index.is_some() { None } else { computed.iter().position(|(name, _)| *name == key_name) };
         let target = Target {
             computed_key,
             key: &key_name,
@@ -83,8 +84,10 @@ impl Session {
             filter: filter.as_deref(),
         };
         if options.format == CopyFormat::Binary && !computed.is_empty() {
-            return Err(Error::unsupported("binary COPY that leaves out a column with a computed default is not supported")
-                .with_hint("Name all columns, or use the text format."));
+            return Err(Error::unsupported(
+                "binary COPY that leaves out a column with a computed default is not supported",
+            )
+            .with_hint("Name all columns, or use the text format."));
         }
         let shards = match self.route(target.colocation, target.key_type, &Keys::All, None).await? {
             Route::One(shard) => vec![shard],
@@ -229,8 +232,8 @@ impl Session {
                 .map(|value| hash::hash(&value))
                 .map_err(|_| Error::sql("22P03", "incorrect binary data format"));
         }
-        let text = std::str::from_utf8(key)
-            .map_err(|_| Error::sql("22021", "invalid byte sequence for encoding \"UTF8\""))?;
+        let text =
+            std::str::from_utf8(key).map_err(|_| Error::sql("22021", "invalid byte sequence for encoding \"UTF8\""))?;
         if let Ok(value) = hash::parse_text(target.key_type, text) {
             return Ok(hash::hash(&value));
         }
@@ -263,7 +266,8 @@ impl Session {
         let mut fields = vec![Vec::with_capacity(rows); target.computed.len()];
         for row in answer.rows {
             for (column, value) in row.into_iter().enumerate() {
-                fields[column].push(value.map_or_else(|| target.options.null.clone(), |value| escape(target.options, &value)));
+                fields[column]
+                    .push(value.map_or_else(|| target.options.null.clone(), |value| escape(target.options, &value)));
             }
         }
         Ok(fields)
@@ -317,9 +321,8 @@ impl Session {
 
     fn copy_lane(&mut self, group: GroupIndex) -> Result<&mut Lane> {
         let transaction = self.transaction.as_mut().ok_or_else(|| Error::internal("COPY outside a transaction"))?;
-        let index = transaction
-            .position(Place::data(group))
-            .ok_or_else(|| Error::internal("a group that did not join"))?;
+        let index =
+            transaction.position(Place::data(group)).ok_or_else(|| Error::internal("a group that did not join"))?;
         Ok(&mut transaction.participants[index].lane)
     }
 
@@ -414,7 +417,8 @@ fn take_header(target: &Target<'_>, data: &mut BytesMut, last: bool) -> Result<b
             return Err(Error::sql("22P04", "COPY file signature not recognized"));
         }
         let extension = i32::from_be_bytes([data[15], data[16], data[17], data[18]]);
-        let whole = fixed + usize::try_from(extension).map_err(|_| Error::sql("22P04", "invalid COPY file header (wrong length)"))?;
+        let whole = fixed
+            + usize::try_from(extension).map_err(|_| Error::sql("22P04", "invalid COPY file header (wrong length)"))?;
         if data.len() < whole {
             return Ok(false);
         }
@@ -440,10 +444,7 @@ fn check_header(target: &Target<'_>, line: &[u8]) -> Result<()> {
             let got = found.map_or_else(|| "null value".to_owned(), |name| format!("\"{name}\""));
             return Err(Error::sql(
                 "22P04",
-                format!(
-                    "column name mismatch in header line field {}: got {got}, expected \"{column}\"",
-                    index + 1
-                ),
+                format!("column name mismatch in header line field {}: got {got}, expected \"{column}\"", index + 1),
             ));
         }
     }
@@ -456,10 +457,8 @@ fn escape(options: &CopyOptions, value: &str) -> String {
         CopyFormat::Csv => {
             let quote = char::from(options.quote);
             let escape = char::from(options.escape);
-            let inner: String = value
-                .chars()
-                .flat_map(|c| if c == quote || c == escape { vec![escape, c] } else { vec![c] })
-                .collect();
+            let inner: String =
+                value.chars().flat_map(|c| if c == quote || c == escape { vec![escape, c] } else { vec![c] }).collect();
             format!("{quote}{inner}{quote}")
         }
         _ => {

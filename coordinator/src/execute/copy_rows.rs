@@ -294,7 +294,7 @@ mod tests {
     fn text_rows() {
         let some = |text: &str| Some(text.to_owned());
         let (found, taken, ended) = keys(CopyFormat::Text, b"a\t1\nb\t\\N\nc\tx\\ty\nd\thal", false);
-        assert_eq!((found, taken, ended), (vec![some("1"), None, some("x\ty")], 17, false));
+        assert_eq!((found, taken, ended), (vec![some("1"), None, some("x\ty")], 16, false));
         assert_eq!(keys(CopyFormat::Text, b"d\thal", true).0, vec![some("hal")]);
         assert!(keys(CopyFormat::Text, b"a\t1\n\\.\nrest", false).2);
         assert_eq!(keys(CopyFormat::Text, b"a\\\nb\t1\r\nc\t2\r", false).0, vec![some("1")]);

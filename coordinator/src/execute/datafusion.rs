@@ -275,12 +275,9 @@ async fn drive(
 
 fn merge_error(error: MergeError) -> Error {
     match error {
-        MergeError::Sql(error) => Error::Sql {
-            sqlstate: error.sqlstate,
-            message: error.message,
-            detail: error.detail,
-            hint: None,
-        },
+        MergeError::Sql(error) => {
+            Error::Sql { sqlstate: error.sqlstate, message: error.message, detail: error.detail, hint: None }
+        }
         MergeError::Memory { detail } => Error::sql("53200", "out of memory")
             .with_detail(detail)
             .with_hint("SET atoll.merge_engine = postgres lets PostgreSQL run the merge, which spills to disk."),

@@ -52,9 +52,13 @@ impl Session {
             // As many rows back as went in: they are in the order of the statement's.
             let in_order = written.rows.len() == indexes.len();
             let last = insert.rows.len();
-            returned.extend(written.rows.into_iter().enumerate().map(|(position, row)| {
-                (if in_order { indexes[position] } else { last }, row)
-            }));
+            returned.extend(
+                written
+                    .rows
+                    .into_iter()
+                    .enumerate()
+                    .map(|(position, row)| (if in_order { indexes[position] } else { last }, row)),
+            );
         }
         returned.sort_by_key(|(index, _)| *index);
         self.describe_rows(insert.returning, statement, ask).await?;

@@ -31,8 +31,10 @@ impl Session {
         ask: Ask<'_>,
     ) -> Result<String> {
         if insert.key.key_type == KeyType::Bytea {
-            return Err(Error::unsupported("INSERT ... SELECT into a table distributed by a bytea column is not supported")
-                .with_hint("Use COPY."));
+            return Err(Error::unsupported(
+                "INSERT ... SELECT into a table distributed by a bytea column is not supported",
+            )
+            .with_hint("Use COPY."));
         }
         let facts = self.facts();
         let columns: Vec<Column> = facts

@@ -45,7 +45,9 @@ impl Session {
             let mut out = BytesMut::new();
             frontend::bind("", "", &[], std::iter::empty(), &[], &mut out);
             let bound = Bound::decode(Frame::from_raw(out.freeze())?, false)?;
-            return self.merge_in_postgres(merge, &columns, statement, Ask::Bound(&bound), effects, Some(&description)).await;
+            return self
+                .merge_in_postgres(merge, &columns, statement, Ask::Bound(&bound), effects, Some(&description))
+                .await;
         }
         self.merge_in_postgres(merge, &columns, statement, ask, effects, None).await
     }

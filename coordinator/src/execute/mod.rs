@@ -63,7 +63,8 @@ impl Session {
             Many::Refuse(refusal) => Err(self.refusal(refusal, statement).await),
             Many::Merge(merge) => self.merge(merge, statement, ask, (sharded.access, sharded.residue)).await,
             Many::Write(write) => {
-                self.in_transaction(async |session: &mut Self| session.write_many(write, &shards, statement, ask).await).await
+                self.in_transaction(async |session: &mut Self| session.write_many(write, &shards, statement, ask).await)
+                    .await
             }
         }
     }
@@ -93,7 +94,10 @@ impl Session {
             Plan::Ddl(plan) => {
                 let explicit = self.transaction.as_ref().is_some_and(|transaction| transaction.explicit);
                 if plan.mode == DdlMode::BlockOnly && !explicit {
-                    return Err(Error::sql("25P01", format!("{} can only be used in transaction blocks", plan.command)));
+                    return Err(Error::sql(
+                        "25P01",
+                        format!("{} can only be used in transaction blocks", plan.command),
+                    ));
                 }
                 if plan.mode == DdlMode::BlockOnly {
                     return self.lock_tables(plan, &facts, &names).await;
@@ -136,10 +140,12 @@ impl Session {
                 self.in_transaction(async |session: &mut Self| session.insert(insert, statement, ask).await).await
             }
             Plan::InsertSelect(insert) => {
-                self.in_transaction(async |session: &mut Self| session.insert_select(insert, statement, ask).await).await
+                self.in_transaction(async |session: &mut Self| session.insert_select(insert, statement, ask).await)
+                    .await
             }
             Plan::ReferenceWrite(write) => {
-                self.in_transaction(async |session: &mut Self| session.write_reference(write, statement, ask).await).await
+                self.in_transaction(async |session: &mut Self| session.write_reference(write, statement, ask).await)
+                    .await
             }
             Plan::Copy(plan) => self.copy(plan, statement, ask).await,
             _ => Err(Error::internal("a plan that is executed elsewhere")),
@@ -196,7 +202,8 @@ impl Session {
         let role = self.role.clone();
         match step.clone() {
             DdlStep::CreateDatabase(database) => {
-                let work = async move { bootstrap::create_database(&keeper, &role, &database.name, &database.options).await };
+                let work =
+                    async move { bootstrap::create_database(&keeper, &role, &database.name, &database.options).await };
                 self.worker.cluster.on_control(work).await?;
             }
             DdlStep::DropDatabase { name, if_exists, .. } => {

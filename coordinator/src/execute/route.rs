@@ -81,7 +81,8 @@ impl Session {
         match source {
             KeySource::Literal(text) => Ok(Some(vec![of_text(text)])),
             KeySource::Parameter(index) | KeySource::ArrayParameter(index) => {
-                let bound = bound.ok_or_else(|| Error::sql("42P02", format!("there is no parameter ${}", index + 1)))?;
+                let bound =
+                    bound.ok_or_else(|| Error::sql("42P02", format!("there is no parameter ${}", index + 1)))?;
                 let value = bound.parameters.get(*index).cloned().flatten();
                 let Some(value) = value else { return Ok(Some(vec![Asked::Null])) };
                 let binary = format_of(&bound.parameter_formats, *index) == 1;
@@ -131,9 +132,8 @@ fn integral(key_type: KeyType, parameter_type: u32, value: &[u8], binary: bool) 
     if !matches!(key_type, KeyType::Int2 | KeyType::Int4 | KeyType::Int8) {
         return None;
     }
-    let of_float = |number: f64| {
-        (number.abs() < FLOAT_EXACT_MAX).then(|| (number.fract() == 0.0).then_some(number as i64))
-    };
+    let of_float =
+        |number: f64| (number.abs() < FLOAT_EXACT_MAX).then(|| (number.fract() == 0.0).then_some(number as i64));
     let text = || std::str::from_utf8(value).ok();
     match (parameter_type, binary) {
         (atoll_wire::oid::NUMERIC, _) => {
@@ -173,12 +173,7 @@ fn many(group: &Colocation, only: Option<BTreeSet<usize>>) -> Route {
 }
 
 /// The elements of an array parameter.
-fn array_values(
-    key_type: KeyType,
-    value: &[u8],
-    binary: bool,
-    of_text: impl Fn(&str) -> Asked,
-) -> Result<Vec<Asked>> {
+fn array_values(key_type: KeyType, value: &[u8], binary: bool, of_text: impl Fn(&str) -> Asked) -> Result<Vec<Asked>> {
     let malformed = || Error::sql("22P03", "malformed array parameter");
     if binary {
         let array = postgres_protocol::types::array_from_sql(value).map_err(|_| malformed())?;
@@ -248,7 +243,10 @@ mod tests {
         let element = |text: &str| Some(text.to_owned());
         assert_eq!(text_array("{}"), Some(vec![]));
         assert_eq!(text_array("{1, 2,NULL}"), Some(vec![element("1"), element("2"), None]));
-        assert_eq!(text_array(r#"{"a,b","q\"q","NULL"}"#), Some(vec![element("a,b"), element("q\"q"), element("NULL")]));
+        assert_eq!(
+            text_array(r#"{"a,b","q\"q","NULL"}"#),
+            Some(vec![element("a,b"), element("q\"q"), element("NULL")])
+        );
         assert_eq!(text_array("{{1},{2}}"), None);
     }
 }

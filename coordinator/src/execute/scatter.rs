@@ -174,11 +174,9 @@ pub fn request(sql: String, parameters: Vec<Parameter>, formats: &[ColumnFormat]
 ///
 /// # Errors
 /// The shard's own error with the group in CONTEXT; [`Error::LaneLost`].
-pub async fn next_batch(
-    lane: &mut Lane,
-    reader: &mut IpcReader,
-) -> Result<Option<arrow_array::RecordBatch>> {
-    let broken = |error: arrow_schema::ArrowError| Error::internal(format!("an agent's Arrow stream is broken: {error}"));
+pub async fn next_batch(lane: &mut Lane, reader: &mut IpcReader) -> Result<Option<arrow_array::RecordBatch>> {
+    let broken =
+        |error: arrow_schema::ArrowError| Error::internal(format!("an agent's Arrow stream is broken: {error}"));
     loop {
         if let Some(batch) = reader.next_batch().map_err(broken)? {
             return Ok(Some(batch));

@@ -100,9 +100,7 @@ impl Session {
         let mut out = BytesMut::new();
         let types: Vec<u32> = match (ask, facts.types_of(place.group)) {
             (Ask::Simple, _) => Vec::new(),
-            (Ask::Bound(bound), Some(map)) => {
-                bound.types.iter().map(|oid| map.from_catalog(*oid)).collect()
-            }
+            (Ask::Bound(bound), Some(map)) => bound.types.iter().map(|oid| map.from_catalog(*oid)).collect(),
             (Ask::Bound(bound), None) => bound.types.clone(),
         };
         let types = if types.is_empty() { statement.types.clone() } else { types };
@@ -216,7 +214,11 @@ fn group_write(write: &ManyWrite, shards: &[Shard]) -> String {
         .collect();
     let results: Vec<String> = (0..shards.len())
         .map(|index| {
-            if write.returning { format!("SELECT * FROM arm{index}") } else { format!("(SELECT count(*) FROM arm{index})") }
+            if write.returning {
+                format!("SELECT * FROM arm{index}")
+            } else {
+                format!("(SELECT count(*) FROM arm{index})")
+            }
         })
         .collect();
     if write.returning {

@@ -53,7 +53,8 @@ impl CancelRegistry {
 
     /// Interrupts what the session does, if the key is right; says nothing either way, like PostgreSQL.
     pub async fn cancel(&self, pid: i32, secret: i32) {
-        let handle = self.lock().get(&pid).filter(|session| session.secret == secret).map(|session| session.handle.clone());
+        let handle =
+            self.lock().get(&pid).filter(|session| session.secret == secret).map(|session| session.handle.clone());
         let Some(handle) = handle else { return };
         handle.delivering.fetch_add(1, Ordering::SeqCst);
         handle.requested.notify_waiters();

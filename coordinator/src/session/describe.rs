@@ -92,7 +92,9 @@ impl Session {
                     }
                 }
             }
-            Plan::Session(SessionPlan::Cursor { .. } | SessionPlan::Prepare { .. } | SessionPlan::Deallocate { .. }) => {
+            Plan::Session(
+                SessionPlan::Cursor { .. } | SessionPlan::Prepare { .. } | SessionPlan::Deallocate { .. },
+            ) => {
                 return self.describe_cursor_command(statement).await;
             }
             Plan::Relay(relay) if relay.text.is_some() => {
@@ -135,9 +137,15 @@ impl Session {
     /// home knows (temporary tables) is asked there.
     pub(super) async fn ask_postgres(&mut self, text: &str, types: &[u32], place: Place) -> Result<Description> {
         let joined = self.transaction.as_ref().is_some_and(|transaction| transaction.catalog_changed);
-        let asked = if joined { self.describe_joined(text, types, Place::CATALOG).await } else { self.describe_apart(text, types).await };
+        let asked = if joined {
+            self.describe_joined(text, types, Place::CATALOG).await
+        } else {
+            self.describe_apart(text, types).await
+        };
         match asked {
-            Err(error) if place == Place::HOME && matches!(error.sqlstate(), "42P01" | "42703") && self.has_own(place) => {
+            Err(error)
+                if place == Place::HOME && matches!(error.sqlstate(), "42P01" | "42703") && self.has_own(place) =>
+            {
                 self.describe_joined(text, types, place).await
             }
             other => other,

@@ -85,13 +85,7 @@ struct Batch {
 
 impl Batch {
     fn new() -> Self {
-        Self {
-            held: None,
-            out: BytesMut::new(),
-            due: VecDeque::new(),
-            access: Access::Read,
-            residue: Residue::Clean,
-        }
+        Self { held: None, out: BytesMut::new(), due: VecDeque::new(), access: Access::Read, residue: Residue::Clean }
     }
 }
 

@@ -154,7 +154,9 @@ impl Session {
                 self.relay_statement(Place::HOME, &path, text, statement, ask, (Access::Read, Residue::Pins)).await?;
             }
             SessionPlan::Set { name, .. } if name.eq_ignore_ascii_case("session characteristics") => {
-                for name in ["default_transaction_isolation", "default_transaction_read_only", "default_transaction_deferrable"] {
+                for name in
+                    ["default_transaction_isolation", "default_transaction_read_only", "default_transaction_deferrable"]
+                {
                     let value = self.evaluate_setting(text, name).await?;
                     if self.settings.get(name).is_some() || Some(value.as_str()) != self.default_of(name) {
                         self.set(name, Some(value), false);
@@ -192,7 +194,8 @@ impl Session {
             SessionPlan::Show { name } if name.starts_with("atoll.") => self.show_own(name, ask)?,
             SessionPlan::Show { .. } | SessionPlan::ShowAll => {
                 let path = self.plain_path();
-                self.relay_statement(Place::CATALOG, &path, text, statement, ask, (Access::Read, Residue::Clean)).await?;
+                self.relay_statement(Place::CATALOG, &path, text, statement, ask, (Access::Read, Residue::Clean))
+                    .await?;
             }
             SessionPlan::Discard(kind) => self.discard(*kind).await?,
             SessionPlan::Prepare { name, statement: inner, .. } => self.prepare_sql(name, text, inner).await?,
@@ -214,11 +217,13 @@ impl Session {
             SessionPlan::Cursor { name } => self.cursor(name.as_deref(), statement, ask).await?,
             SessionPlan::Listen | SessionPlan::Unlisten => {
                 let path = self.plain_path();
-                self.relay_statement(Place::CATALOG, &path, text, statement, ask, (Access::Read, Residue::Pins)).await?;
+                self.relay_statement(Place::CATALOG, &path, text, statement, ask, (Access::Read, Residue::Pins))
+                    .await?;
             }
             SessionPlan::Notify => {
                 let path = self.plain_path();
-                self.relay_statement(Place::CATALOG, &path, text, statement, ask, (Access::Read, Residue::Clean)).await?;
+                self.relay_statement(Place::CATALOG, &path, text, statement, ask, (Access::Read, Residue::Clean))
+                    .await?;
             }
         }
         Ok(())
@@ -313,10 +318,8 @@ impl Session {
         if names.is_empty() {
             return Ok(());
         }
-        let list: Vec<String> = names
-            .iter()
-            .map(|name| format!("pg_catalog.current_setting({}, true)", quote_literal(name)))
-            .collect();
+        let list: Vec<String> =
+            names.iter().map(|name| format!("pg_catalog.current_setting({}, true)", quote_literal(name))).collect();
         let lane = self.lane(held);
         let sets = lane.query(&format!("SELECT {}", list.join(", "))).await?;
         let values = sets.into_iter().next().and_then(|mut set| set.rows.pop()).unwrap_or_default();
@@ -432,15 +435,12 @@ impl Session {
         let statement = self.plan(&prepared.statement.text, &prepared.statement.types);
         let description = self.describe(&statement).await?;
         if arguments.len() != description.parameters.len() {
-            return Err(Error::sql(
-                "42601",
-                format!("wrong number of parameters for prepared statement \"{name}\""),
-            )
-            .with_detail(format!(
-                "Expected {} parameters but got {}.",
-                description.parameters.len(),
-                arguments.len()
-            )));
+            return Err(Error::sql("42601", format!("wrong number of parameters for prepared statement \"{name}\""))
+                .with_detail(format!(
+                    "Expected {} parameters but got {}.",
+                    description.parameters.len(),
+                    arguments.len()
+                )));
         }
         let values = self.evaluate(arguments, &description.parameters).await?;
         let result_formats: Vec<i16> = match ask {
@@ -472,9 +472,7 @@ impl Session {
         let list: Vec<String> = expressions
             .iter()
             .zip(&names)
-            .map(|(expression, name)| {
-                format!("CAST(({expression}) AS {})::text", name.as_deref().unwrap_or("text"))
-            })
+            .map(|(expression, name)| format!("CAST(({expression}) AS {})::text", name.as_deref().unwrap_or("text")))
             .collect();
         self.ask_home(&format!("SELECT {}", list.join(", ")), &path).await
     }

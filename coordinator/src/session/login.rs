@@ -231,7 +231,9 @@ fn command_line_settings(options: &str) -> Result<Vec<(String, String)>> {
     while let Some(c) = chars.next() {
         match c {
             '\\' => word.extend(chars.next()),
-            c if c.is_ascii_whitespace() => words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
+            c if c.is_ascii_whitespace() => {
+                words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty()))
+            }
             c => word.push(c),
         }
     }
@@ -271,10 +273,11 @@ async fn authenticate(worker: &Worker, client: &mut Client, greeting: &Greeting)
         let first = SaslInitialResponse::decode(&frame)?;
         let nonce: [u8; 18] = rand::random();
         let data = first.data.as_deref().unwrap_or_default();
-        let challenge = scram.on_client_first(first.mechanism, data, &nonce).map_err(|error| match error.sqlstate() {
-            "28P01" => refused(),
-            _ => fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string()),
-        })?;
+        let challenge =
+            scram.on_client_first(first.mechanism, data, &nonce).map_err(|error| match error.sqlstate() {
+                "28P01" => refused(),
+                _ => fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string()),
+            })?;
         backend::authentication_sasl_continue(&challenge, &mut client.output);
         let frame = password_message(client).await?;
         let proof = SaslResponse::decode(&frame)?;
@@ -299,10 +302,9 @@ async fn authenticate(worker: &Worker, client: &mut Client, greeting: &Greeting)
 async fn password_message(client: &mut Client) -> Result<Frame> {
     match client.next().await? {
         Some(frame) if frame.tag == tag::PASSWORD && frame.raw.len() <= PASSWORD_BYTES_MAX => Ok(frame),
-        Some(frame) => Err(fatal(
-            sqlstate::PROTOCOL_VIOLATION,
-            format!("expected SASL response, got message type {}", frame.tag),
-        )),
+        Some(frame) => {
+            Err(fatal(sqlstate::PROTOCOL_VIOLATION, format!("expected SASL response, got message type {}", frame.tag)))
+        }
         None => Err(Error::Client(std::io::ErrorKind::UnexpectedEof.into())),
     }
 }

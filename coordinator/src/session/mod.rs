@@ -146,7 +146,10 @@ impl Session {
 
     /// The facts that statements are planned against now.
     pub fn facts(&self) -> Arc<DatabaseFacts> {
-        self.transaction.as_ref().and_then(|transaction| transaction.facts.clone()).unwrap_or_else(|| self.facts.clone())
+        self.transaction
+            .as_ref()
+            .and_then(|transaction| transaction.facts.clone())
+            .unwrap_or_else(|| self.facts.clone())
     }
 
     /// Takes up newer facts, when there are, between statements.

@@ -63,7 +63,9 @@ impl Session {
     /// The role whose rights count: SET ROLE's, else SET SESSION AUTHORIZATION's, else the one that logged in.
     fn current_role(&self) -> String {
         let set = ["role", "session_authorization"].into_iter().filter_map(|name| self.settings.get(name));
-        set.into_iter().find(|role| !matches!(*role, "none" | "default")).map_or_else(|| self.role.to_string(), str::to_owned)
+        set.into_iter()
+            .find(|role| !matches!(*role, "none" | "default"))
+            .map_or_else(|| self.role.to_string(), str::to_owned)
     }
 
     /// Lifts the DDL guard of a data database for this transaction.

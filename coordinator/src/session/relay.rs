@@ -20,13 +20,22 @@ pub enum Expect {
     Prelude,
     /// All answers to a Query; its ReadyForQuery is left to the caller.
     Query,
-    ParseComplete { register: Option<u64>, hidden: bool },
-    BindComplete { hidden: bool },
+    ParseComplete {
+        register: Option<u64>,
+        hidden: bool,
+    },
+    BindComplete {
+        hidden: bool,
+    },
     /// RowDescription or NoData; the latter hidden in a simple-protocol answer.
-    Description { hide_no_data: bool },
+    Description {
+        hide_no_data: bool,
+    },
     /// Rows up to CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
-    CloseComplete { hidden: bool },
+    CloseComplete {
+        hidden: bool,
+    },
     /// Frames of the coordinator's own, put in order.
     Local(Bytes),
     /// The ReadyForQuery of a Sync; left to the caller.
@@ -118,13 +127,7 @@ impl Relay<'_> {
         }
     }
 
-    fn frame(
-        &mut self,
-        frame_tag: u8,
-        frame: &Bytes,
-        due: &mut VecDeque<Expect>,
-        outcome: &mut Relayed,
-    ) -> Result<()> {
+    fn frame(&mut self, frame_tag: u8, frame: &Bytes, due: &mut VecDeque<Expect>, outcome: &mut Relayed) -> Result<()> {
         let body = &frame[5..];
         match frame_tag {
             b'S' => return self.parameter(body, frame),
@@ -328,7 +331,8 @@ pub fn rewrite_row_description(frame: &mut [u8], types: Option<&TypeMap>) {
         let Some(name_len) = frame.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == 0)) else { return };
         at += name_len + 1;
         let Some(column) = frame.get_mut(at..at + 18) else { return };
-        let word = |at: usize, column: &[u8]| u32::from_be_bytes([column[at], column[at + 1], column[at + 2], column[at + 3]]);
+        let word =
+            |at: usize, column: &[u8]| u32::from_be_bytes([column[at], column[at + 1], column[at + 2], column[at + 3]]);
         let table = types.map_or(0, |types| types.relation_to_catalog(word(0, column)));
         column[..4].copy_from_slice(&table.to_be_bytes());
         if table == 0 {

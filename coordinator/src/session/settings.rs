@@ -81,14 +81,19 @@ fn assignment(name: &str, value: &str) -> String {
     match name {
         "role" => format!("SET ROLE {}", quote_literal(value)),
         "session_authorization" => format!("SET SESSION AUTHORIZATION {}", quote_literal(value)),
-        _ if is_list(name) => format!("SELECT pg_catalog.set_config({}, {}, false)", quote_literal(name), quote_literal(value)),
+        _ if is_list(name) => {
+            format!("SELECT pg_catalog.set_config({}, {}, false)", quote_literal(name), quote_literal(value))
+        }
         _ => format!("SET {} = {}", parameter_name(name), quote_literal(value)),
     }
 }
 
 /// Parameters whose value is a list of names: a quoted string would be one element.
 fn is_list(name: &str) -> bool {
-    matches!(name, "datestyle" | "temp_tablespaces" | "local_preload_libraries" | "session_preload_libraries" | "search_path")
+    matches!(
+        name,
+        "datestyle" | "temp_tablespaces" | "local_preload_libraries" | "session_preload_libraries" | "search_path"
+    )
 }
 
 /// Splits a search_path as `SHOW search_path` prints it into names; `"$user"` stays as `$user`.
@@ -103,7 +108,8 @@ pub fn split_search_path(text: &str) -> Vec<String> {
                 (rest[..end].trim().to_ascii_lowercase(), &rest[end..])
             }
         };
-        if !name.is_empty() {
+        // `''` is how an empty path is written.
+        if !name.is_empty() && name != "''" {
             names.push(name);
         }
         rest = after.trim_start().trim_start_matches(',').trim_start();

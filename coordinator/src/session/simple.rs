@@ -187,7 +187,8 @@ impl Session {
             Site::Home => Place::HOME,
             Site::AnyGroup => {
                 let joined = self.transaction.iter().flat_map(|transaction| &transaction.participants);
-                let mut data = joined.map(|participant| participant.place).filter(|place| *place == Place::data(place.group));
+                let mut data =
+                    joined.map(|participant| participant.place).filter(|place| *place == Place::data(place.group));
                 data.next().unwrap_or(Place::HOME)
             }
         }

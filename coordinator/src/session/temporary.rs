@@ -9,7 +9,8 @@ use crate::facts::DatabaseFacts;
 use crate::lane::Lane;
 use crate::place::Place;
 
-const NAMES: &str = "SELECT relname FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema() AND relkind <> 'i'";
+const NAMES: &str =
+    "SELECT relname FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema() AND relkind <> 'i'";
 
 /// What a session's temporary tables hide.
 #[derive(Default)]

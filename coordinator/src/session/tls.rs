@@ -16,9 +16,8 @@ pub fn server_config(certificate_file: &Path, key_file: &Path) -> Result<Option<
     if certificate_file.as_os_str().is_empty() && key_file.as_os_str().is_empty() {
         return Ok(None);
     }
-    let open = |path: &Path| {
-        File::open(path).map(BufReader::new).with_context(|| format!("cannot open {}", path.display()))
-    };
+    let open =
+        |path: &Path| File::open(path).map(BufReader::new).with_context(|| format!("cannot open {}", path.display()));
     let (certificate, key) = (certificate_file.display(), key_file.display());
     let chain = rustls_pemfile::certs(&mut open(certificate_file)?)
         .collect::<Result<Vec<_>, _>>()

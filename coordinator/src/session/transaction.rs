@@ -164,8 +164,7 @@ impl Transaction {
     }
 
     async fn everywhere(&mut self, sql: &str) -> Result<()> {
-        let results =
-            join_all(self.participants.iter_mut().map(|participant| participant.lane.query(sql))).await;
+        let results = join_all(self.participants.iter_mut().map(|participant| participant.lane.query(sql))).await;
         let failure = results.into_iter().find_map(Result::err);
         self.failed |= failure.is_some();
         failure.map_or(Ok(()), Err)

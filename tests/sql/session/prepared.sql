@@ -19,6 +19,7 @@ EXECUTE total (10);
 EXECUTE total (1000);
 PREPARE ins (int8, text) AS INSERT INTO sp VALUES ($1, $2) RETURNING *;
 EXECUTE ins (100, 'new');
+-- words-differ
 EXECUTE ins (100, 'new');
 PREPARE upd AS UPDATE sp SET v = $2 WHERE id = $1;
 EXECUTE upd (100, 'updated');
