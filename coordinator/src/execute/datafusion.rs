@@ -124,7 +124,7 @@ impl Session {
             .collect();
         let mut lanes = self.scatter_lanes(groups.iter().map(|part| part.group)).await?;
         // In the simple protocol the description comes with the first rows: an error before them comes alone.
-        let described = matches!(ask, Ask::Simple).then(|| {
+        let described = ask.describes().then(|| {
             let mut frames = BytesMut::new();
             push_description(description.columns.as_deref(), &[], &mut frames);
             frames

@@ -40,11 +40,16 @@ impl Session {
                 }
             }
         }
-        if matches!(ask, Ask::Simple) && description.columns.is_some() {
+        if ask.describes() && description.columns.is_some() {
             // The same answer, under the description that the catalog database gives.
-            let mut out = BytesMut::new();
-            frontend::bind("", "", &[], std::iter::empty(), &[], &mut out);
-            let bound = Bound::decode(Frame::from_raw(out.freeze())?, false)?;
+            let bound = match ask {
+                Ask::Bound(bound) => Bound { describe: false, ..bound.clone() },
+                Ask::Simple => {
+                    let mut out = BytesMut::new();
+                    frontend::bind("", "", &[], std::iter::empty(), &[], &mut out);
+                    Bound::decode(Frame::from_raw(out.freeze())?, false)?
+                }
+            };
             return self
                 .merge_in_postgres(merge, &columns, statement, Ask::Bound(&bound), effects, Some(&description))
                 .await;

@@ -63,6 +63,8 @@ impl Session {
             Many::Refuse(refusal) => Err(self.refusal(refusal, statement).await),
             Many::Merge(merge) => self.merge(merge, statement, ask, (sharded.access, sharded.residue)).await,
             Many::Write(write) => {
+                // PostgreSQL judges the client's own text first.
+                self.describe(statement).await?;
                 self.in_transaction(async |session: &mut Self| session.write_many(write, &shards, statement, ask).await)
                     .await
             }

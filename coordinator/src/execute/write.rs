@@ -68,7 +68,7 @@ impl Session {
 
     /// A simple-protocol answer begins with its RowDescription.
     pub async fn describe_rows(&mut self, returning: bool, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
-        if returning && matches!(ask, Ask::Simple) {
+        if returning && ask.describes() {
             let description = self.describe(statement).await?;
             push_description(description.columns.as_deref(), &[], &mut self.client.output);
         }

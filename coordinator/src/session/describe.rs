@@ -84,8 +84,9 @@ impl Session {
                 let prepared = self.statements.get(name).map(|prepared| prepared.statement.clone());
                 match prepared {
                     Some(prepared) => {
+                        // Not kept: the name may stand for another statement next time.
                         let inner = Box::pin(self.describe(&prepared)).await?;
-                        Description { parameters: Vec::new(), columns: inner.columns.clone() }
+                        return Ok(Arc::new(Description { parameters: Vec::new(), columns: inner.columns.clone() }));
                     }
                     None => {
                         return Err(Error::sql("26000", format!("prepared statement \"{name}\" does not exist")));

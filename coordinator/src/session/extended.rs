@@ -31,6 +31,7 @@ pub struct Prepared {
 }
 
 /// What a Bind gave.
+#[derive(Clone)]
 pub struct Bound {
     pub frame: Frame,
     pub parameters: Vec<Option<Bytes>>,

@@ -453,11 +453,6 @@ impl Session {
         let frame = Frame::from_raw(out.freeze())?;
         let mut bound = Bound::decode(frame, matches!(ask, Ask::Simple))?;
         bound.types.clone_from(&description.parameters);
-        if matches!(ask, Ask::Simple) && !matches!(statement.plan, Plan::Relay(_) | Plan::Sharded(_)) {
-            if let Some(columns) = &description.columns {
-                push_description(Some(columns), &[], &mut self.client.output);
-            }
-        }
         Box::pin(self.execute(&statement, Ask::Bound(&bound))).await
     }
 

@@ -25,6 +25,16 @@ pub enum Ask<'a> {
     Bound(&'a super::extended::Bound),
 }
 
+impl Ask<'_> {
+    /// Whether the answer begins with a description of its rows.
+    pub fn describes(&self) -> bool {
+        match self {
+            Self::Simple => true,
+            Self::Bound(bound) => bound.describe,
+        }
+    }
+}
+
 impl Session {
     /// Answers one Query message.
     ///
