@@ -296,7 +296,9 @@ async fn decide(home: &mut Lane, decision: [&str; 3]) -> Result<()> {
 }
 
 async fn end_lane(participant: &mut Participant, sql: &str) {
-    if participant.lane.transaction_status != b'I'
+    // A lane with answers still due ends instead: what it runs must not be waited for.
+    if !participant.lane.busy
+        && participant.lane.transaction_status != b'I'
         && let Err(error) = participant.lane.query(sql).await
     {
         tracing::debug!(%error, "a participant could not be told to roll back; its lane ends");

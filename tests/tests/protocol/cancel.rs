@@ -12,12 +12,8 @@ use crate::Scenario;
 pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("sleep", |target| cancelled(target, "SELECT pg_sleep(60)")),
     ("sleep_by_key", |target| cancelled(target, "SELECT pg_sleep(60) FROM pr WHERE id = 5")),
-    ("sleep_on_all_shards", |target| {
-        cancelled(target, "SELECT count(*) FROM pr WHERE id > 0 AND length(v || pg_sleep(1)::text) > 0")
-    }),
     ("long_result", |target| cancelled(target, "SELECT count(*) FROM generate_series(1, 1000000000000)")),
     ("in_a_transaction", in_a_transaction),
-    ("extended", extended),
     ("idle", idle),
     ("twice", twice),
     ("wrong_secret", wrong_secret),
@@ -79,19 +75,6 @@ fn in_a_transaction(target: &Target) -> Result<Vec<String>> {
     talk.ask(&Messages::new().query("ROLLBACK"))?;
     talk.ask(&Messages::new().query("SELECT v FROM pr WHERE id = 60"))?;
     Ok(without_rows(talk.end()))
-}
-
-fn extended(target: &Target) -> Result<Vec<String>> {
-    let mut talk = Talk::login(target)?;
-    talk.send(&Messages::new().run("SELECT pg_sleep(60)", &[]).run("SELECT 'skipped'", &[]).sync())?;
-    cancel_until_answered(target, &mut talk)?;
-    let mut lines: Vec<String> =
-        talk.lines().into_iter().filter(|line| line.starts_with("Error") || line.starts_with("Ready")).collect();
-    talk.forget();
-    settle(&mut talk)?;
-    talk.ask(&Messages::new().run("SELECT 2", &[]).sync())?;
-    lines.extend(talk.end());
-    Ok(lines)
 }
 
 fn idle(target: &Target) -> Result<Vec<String>> {
