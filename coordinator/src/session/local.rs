@@ -166,6 +166,7 @@ impl Session {
             }
             SessionPlan::Set { name, local } => {
                 let value = self.evaluate_setting(text, name).await?;
+                check_own_setting(name, &value)?;
                 if is_identity(name) {
                     let superuser = self.evaluate_setting(text, "is_superuser").await?;
                     self.set("is_superuser", Some(superuser), *local);
@@ -602,6 +603,22 @@ impl Session {
 /// The text of a DECLARE before its query.
 fn cursor_head<'a>(text: &'a str, query: &str) -> Result<&'a str> {
     text.trim_end().strip_suffix(query.trim_end()).ok_or_else(|| Error::internal("a cursor without its query"))
+}
+
+/// Atoll's own settings take only values that have an effect.
+fn check_own_setting(name: &str, value: &str) -> Result<()> {
+    match name {
+        "atoll.merge_engine" if matches!(value, "auto" | "postgres") => Ok(()),
+        "atoll.merge_engine" => Err(Error::sql(
+            sqlstate::INVALID_PARAMETER_VALUE,
+            format!("invalid value for parameter \"{name}\": \"{value}\""),
+        )
+        .with_hint("Available values: auto, postgres.")),
+        _ if name.starts_with("atoll.") => {
+            Err(Error::sql("42704", format!("unrecognized configuration parameter \"{name}\"")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Settings that say who the session is.
