@@ -1,9 +1,10 @@
 //! Everything that statements of a logical database are planned against, as one immutable value.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
+use atoll_planner::ViewDefinitions;
 use atoll_planner::catalog::Catalog;
 use atoll_planner::directory::{Database, Directory, GroupIndex};
 
@@ -30,6 +31,8 @@ pub struct DatabaseFacts {
     pub user_types: UserTypes,
     /// How the types of each group's data database are called in the catalog database. A group that could not be asked is missing.
     pub types: HashMap<GroupIndex, TypeMap>,
+    /// Definitions of views over distributed tables, as statements come to need them.
+    pub views: Arc<RwLock<ViewDefinitions>>,
 }
 
 impl DatabaseFacts {
@@ -44,6 +47,7 @@ impl DatabaseFacts {
             catalog: self.catalog.clone(),
             user_types: self.user_types.clone(),
             types: self.types.clone(),
+            views: self.views.clone(),
         };
         facts.database.tables.retain(|table, _| !names.contains(&table.name));
         facts.catalog.relations.retain(|table, _| !names.contains(&table.name));

@@ -1,12 +1,15 @@
 //! A lane: one PostgreSQL backend, held by one gRPC stream to the agent beside it.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_proto::auth::Token;
 use atoll_proto::v1::lanes_client::LanesClient;
-use atoll_proto::v1::{CancelRequest, Fragment, FragmentDone, LaneOpen, LaneRequest, lane_reply, lane_request};
+use atoll_proto::v1::{
+    CancelRequest, Fragment, FragmentDone, LaneOpen, LaneOpened, LaneRequest, lane_reply, lane_request,
+};
 use atoll_wire::backend::{self, Column, decode};
 use atoll_wire::frames::next_frame;
 use atoll_wire::frontend;
@@ -17,6 +20,7 @@ use tonic::Streaming;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
+use crate::direct::Direct;
 use crate::error::{Error, Result};
 use crate::plans::Description;
 use crate::session::settings::Settings;
@@ -35,6 +39,8 @@ pub type LanesChannel = LanesClient<InterceptedService<Channel, Token>>;
 pub struct NodeChannel {
     pub node: Arc<str>,
     pub client: LanesChannel,
+    /// The agent's Unix socket is on this host.
+    pub same_host: bool,
 }
 
 /// What the backend of a lane has been told, so that it is told again only what differs.
@@ -66,7 +72,11 @@ pub enum Reply {
 pub struct Lane {
     requests: mpsc::Sender<LaneRequest>,
     replies: Streaming<atoll_proto::v1::LaneReply>,
-    channel: NodeChannel,
+    /// The backend's own socket, where the agent is on this host: frames travel on it, fragments on the stream.
+    direct: Option<Direct>,
+    /// A fragment runs: what comes next comes on the stream.
+    fragment: bool,
+    channel: Arc<NodeChannel>,
     pub backend_pid: u32,
     /// ParameterStatus values the backend announced at login.
     pub parameters: HashMap<String, String>,
@@ -122,7 +132,7 @@ impl Lane {
     /// # Errors
     /// What PostgreSQL said at login, 53300 when the node stays full for `wait`, 57P03 for another epoch; [`Error::LaneLost`] when
     /// the agent cannot be reached.
-    pub async fn open(channel: &NodeChannel, spec: LaneSpec<'_>) -> Result<Self> {
+    pub async fn open(channel: &Arc<NodeChannel>, spec: LaneSpec<'_>) -> Result<Self> {
         let lost = |reason: String| Error::LaneLost { node: channel.node.to_string(), reason };
         let (requests, queue) = mpsc::channel(REQUESTS_QUEUED_MAX);
         let open = LaneOpen {
@@ -131,6 +141,7 @@ impl Lane {
             epoch: spec.epoch,
             parameters: [("client_encoding".to_owned(), "UTF8".to_owned())].into(),
             wait_ms_max: u32::try_from(spec.wait.as_millis()).unwrap_or(u32::MAX),
+            hand_over: channel.same_host,
         };
         requests
             .try_send(LaneRequest { kind: Some(lane_request::Kind::Open(open)) })
@@ -146,6 +157,8 @@ impl Lane {
             Some(lane_reply::Kind::Opened(opened)) => Ok(Self {
                 requests,
                 replies,
+                direct: fetch(&opened).await,
+                fragment: false,
                 channel: channel.clone(),
                 backend_pid: opened.backend_pid,
                 parameters: opened.parameters,
@@ -174,7 +187,7 @@ impl Lane {
         &self.channel.node
     }
 
-    pub fn channel(&self) -> &NodeChannel {
+    pub fn channel(&self) -> &Arc<NodeChannel> {
         &self.channel
     }
 
@@ -183,7 +196,6 @@ impl Lane {
     }
 
     async fn request(&mut self, kind: lane_request::Kind) -> Result<()> {
-        self.busy = true;
         let request = LaneRequest { kind: Some(kind) };
         self.requests.send(request).await.map_err(|_| self.lost("the agent closed the stream"))
     }
@@ -193,14 +205,21 @@ impl Lane {
     /// # Errors
     /// [`Error::LaneLost`].
     pub async fn send(&mut self, frames: Bytes) -> Result<()> {
-        self.request(lane_request::Kind::Frames(frames)).await
+        self.busy = true;
+        match &mut self.direct {
+            Some(direct) => direct.send(frames).await.map_err(|error| self.lost(error.to_string())),
+            None => self.request(lane_request::Kind::Frames(frames)).await,
+        }
     }
 
     /// Starts a query whose rows come back as [`Reply::Arrow`], ended by [`Reply::FragmentDone`].
     ///
     /// # Errors
     /// [`Error::LaneLost`].
-    pub async fn send_fragment(&mut self, fragment: Fragment) -> Result<()> {
+    pub async fn send_fragment(&mut self, mut fragment: Fragment) -> Result<()> {
+        self.busy = true;
+        self.fragment = true;
+        fragment.in_transaction = self.transaction_status != b'I';
         self.request(lane_request::Kind::Fragment(fragment)).await
     }
 
@@ -212,13 +231,24 @@ impl Lane {
         if let Some(frames) = self.unread.take() {
             return Ok(Reply::Frames(frames));
         }
+        if let Some(direct) = self.direct.as_mut().filter(|_| !self.fragment) {
+            return match direct.receive().await {
+                Ok(frames) => Ok(Reply::Frames(frames)),
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(self.lost("the backend ended")),
+                Err(error) => Err(self.lost(error.to_string())),
+            };
+        }
         match self.replies.message().await {
             Ok(Some(reply)) => match reply.kind {
                 Some(lane_reply::Kind::Frames(frames)) => Ok(Reply::Frames(frames)),
                 Some(lane_reply::Kind::Arrow(chunk)) => Ok(Reply::Arrow(chunk)),
                 Some(lane_reply::Kind::FragmentDone(done)) => {
                     self.busy = false;
+                    self.fragment = false;
                     self.transaction_status = done.transaction_status as u8;
+                    if let Some(direct) = &mut self.direct {
+                        direct.prepend(&done.rest);
+                    }
                     Ok(Reply::FragmentDone(done))
                 }
                 _ => Err(self.lost("the agent broke the protocol")),
@@ -389,11 +419,29 @@ impl Lane {
     /// Whether the backend ended, or spoke unasked, while the lane was idle.
     pub fn has_ended(&mut self) -> bool {
         use futures_util::FutureExt as _;
+        // The agent says nothing unasked on the stream of a lane that was handed over, except that it ends.
+        if self.direct.is_some() && self.replies.message().now_or_never().is_some() {
+            return true;
+        }
         match self.receive().now_or_never() {
             None => false,
             // A notice or a changed parameter (configuration reload) is no reason to part; FATAL is.
             Some(Ok(Reply::Frames(frames))) => frames.first() == Some(&b'E'),
             Some(_) => true,
+        }
+    }
+}
+
+/// The backend's socket, when the agent offers it. Without it the lane works as well, only slower.
+async fn fetch(opened: &LaneOpened) -> Option<Direct> {
+    if opened.ticket.is_empty() {
+        return None;
+    }
+    match Direct::fetch(Path::new(&opened.handover_socket), &opened.ticket).await {
+        Ok(direct) => Some(direct),
+        Err(error) => {
+            tracing::warn!(%error, socket = opened.handover_socket, "a backend's socket could not be fetched from its agent");
+            None
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod admin;
 pub mod cluster;
 pub mod config;
 pub mod ddl;
+mod direct;
 pub mod directory;
 pub mod error;
 pub mod execute;

@@ -1,11 +1,14 @@
 //! The plan cache: text, as the client sent it, to what it means under one version of the facts.
 
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
 
+use atoll_merge::{Prepared, Unsupported};
 use atoll_planner::plan::Plan;
 use atoll_planner::{Facts, plan, scan};
 use atoll_wire::backend::Column;
+use atoll_wire::rows::ColumnFormat;
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 use tokio::sync::OnceCell;
@@ -43,12 +46,39 @@ pub struct Statement {
     /// Unique in the process: names what backends have prepared.
     pub id: u64,
     pub text: String,
+    /// The version of the facts, and the search_path, that it was planned under.
+    facts: u64,
+    search_path: Arc<str>,
     /// Parameter types as the client declared them (0: to be inferred).
     pub types: Vec<u32>,
     pub plan: Plan,
     pub description: OnceCell<Arc<Description>>,
     /// Columns of each fragment of a merge, as the shards describe them; in the plan's order.
     pub fragments: OnceCell<Vec<Vec<Column>>>,
+    pub merges: Merges,
+}
+
+/// What the merge engine says of a statement, for each way it can be asked for: rows passed on as text, as binary or not at all, in the
+/// simple or the extended protocol.
+#[derive(Default)]
+pub struct Merges([OnceLock<Result<Prepared, Unsupported>>; 6]);
+
+impl Merges {
+    pub fn of(&self, passed_on: Option<ColumnFormat>, extended: bool) -> &OnceLock<Result<Prepared, Unsupported>> {
+        let format = match passed_on {
+            None | Some(ColumnFormat::Typed) => 0,
+            Some(ColumnFormat::RawText) => 1,
+            Some(ColumnFormat::RawBinary) => 2,
+        };
+        &self.0[format * 2 + usize::from(extended)]
+    }
+}
+
+impl Statement {
+    /// Whether it would be planned alike now.
+    pub fn is_planned_under(&self, facts: &DatabaseFacts, search_path: &Arc<str>) -> bool {
+        self.facts == facts.id && (Arc::ptr_eq(&self.search_path, search_path) || self.search_path == *search_path)
+    }
 }
 
 /// What Describe answers.
@@ -69,16 +99,33 @@ impl Weighter<Key, Arc<Statement>> for ByBytes {
     }
 }
 
-/// Bounded in (estimated) bytes.
+/// Bounded in (estimated) bytes. A text is kept when it comes a second time: those with literals in them mostly come once, and would only
+/// push out the others.
 pub struct PlanCache {
     statements: Cache<Key, Arc<Statement>, ByBytes>,
+    /// Hashes of texts that came once, each in the slot its low bits name.
+    seen: Box<[AtomicU64]>,
+    hasher: RandomState,
 }
+
+/// Slots for texts that came once; a power of two.
+const SEEN_SLOTS: usize = 1 << 14;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl PlanCache {
     pub fn new(bytes_max: u64) -> Self {
-        Self { statements: Cache::with_weighter((bytes_max / 2048).max(16) as usize, bytes_max, ByBytes) }
+        Self {
+            statements: Cache::with_weighter((bytes_max / 2048).max(16) as usize, bytes_max, ByBytes),
+            seen: (0..SEEN_SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Whether the text came before, as far as its slot remembers; it does from now on.
+    fn has_seen(&self, key: &KeyRef<'_>) -> bool {
+        let hash = self.hasher.hash_one(key);
+        self.seen[hash as usize % SEEN_SLOTS].swap(hash, Ordering::Relaxed) == hash
     }
 
     /// The statement for a text (exactly one statement), planned now or before.
@@ -94,15 +141,23 @@ impl PlanCache {
         if let Some(found) = self.statements.get(&key) {
             return found;
         }
-        let planned = plan(text, &Facts { directory: &facts.database, catalog: &facts.catalog, search_path: path });
+        let views = facts.views.read().unwrap_or_else(PoisonError::into_inner);
+        let known = Facts { directory: &facts.database, catalog: &facts.catalog, search_path: path, views: &views };
+        let planned = plan(text, &known);
         let statement = Arc::new(Statement {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             text: text.to_owned(),
+            facts: facts.id,
+            search_path: search_path.clone(),
             types: types.to_vec(),
             plan: planned,
             description: OnceCell::new(),
             fragments: OnceCell::new(),
+            merges: Merges::default(),
         });
+        if matches!(statement.plan, Plan::Views(_)) || !self.has_seen(&key) {
+            return statement;
+        }
         let key =
             Key { facts: facts.id, search_path: search_path.clone(), text: text.to_owned(), types: types.to_vec() };
         self.statements.insert(key, statement.clone());

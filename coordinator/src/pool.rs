@@ -36,7 +36,7 @@ pub enum Need {
 }
 
 pub struct Pool {
-    channel: NodeChannel,
+    channel: Arc<NodeChannel>,
     epoch: u64,
     limits: PoolLimits,
     state: Mutex<State>,
@@ -62,7 +62,7 @@ pub struct Pooled {
 }
 
 impl Pool {
-    pub fn new(channel: NodeChannel, epoch: u64, limits: PoolLimits) -> Self {
+    pub fn new(channel: Arc<NodeChannel>, epoch: u64, limits: PoolLimits) -> Self {
         Self { channel, epoch, limits, state: Mutex::default() }
     }
 

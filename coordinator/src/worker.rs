@@ -28,14 +28,14 @@ pub struct Worker {
 ///
 /// # Errors
 /// 57P03 when the address is not one.
-pub fn node_channel(node: &str, address: &str, socket: &str, token: &Token) -> Result<NodeChannel> {
-    let socket = (!socket.is_empty()).then(|| Path::new(socket));
+pub fn node_channel(node: &str, address: &str, socket: &str, token: &Token) -> Result<Arc<NodeChannel>> {
+    let socket = (!socket.is_empty()).then(|| Path::new(socket)).filter(|path| path.exists());
     let channel = connect_lazy(address, socket)
         .map_err(|error| Error::LaneLost { node: node.to_owned(), reason: error.to_string() })?;
     let client = LanesClient::with_interceptor(channel, token.clone())
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    Ok(NodeChannel { node: node.into(), client })
+    Ok(Arc::new(NodeChannel { node: node.into(), client, same_host: socket.is_some() }))
 }
 
 impl Worker {

@@ -13,6 +13,7 @@ use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::prelude::SessionConfig;
@@ -143,8 +144,57 @@ impl Engine {
     /// # Errors
     /// 2201W, 2201X and errors in computing LIMIT and OFFSET; an input that is missing is XX000. Errors of rows come from the stream.
     pub fn execute(&self, bound: &Bound, inputs: Vec<(String, Vec<InputStream>)>) -> Result<MergeStream, MergeError> {
+        let Started { plan, context, failure } = self.start(bound, inputs)?;
+        let schema = Arc::clone(&bound.prepared.schema);
+        let (sender, receiver) = mpsc::channel(OUTPUT_BATCHES_MAX);
+        let output = Arc::clone(&schema);
+        let task = self.runtime.spawn(async move {
+            let rows = plan.execute(0, context);
+            let end = match forward(rows, &output, &sender).await {
+                Ok(()) => Event::End,
+                Err(error) => Event::Failed(merge_failure(&failure, &error)),
+            };
+            // Nobody listens any more: nothing to tell.
+            let _ = sender.send(end).await;
+        });
+        Ok(MergeStream { schema, receiver, task, ended: false })
+    }
+
+    /// Runs a merge over rows that are all there, to its end, on the caller's own task: for so few that handing them to another thread
+    /// would take longer.
+    ///
+    /// # Errors
+    /// As [`Engine::execute`], those of rows included.
+    pub async fn execute_here(
+        &self,
+        bound: &Bound,
+        inputs: Vec<(String, Vec<RecordBatch>)>,
+    ) -> Result<Vec<RecordBatch>, MergeError> {
+        let inputs = inputs
+            .into_iter()
+            .map(|(name, batches)| {
+                let rows: InputStream = Box::pin(stream::iter(batches.into_iter().map(Ok)));
+                (name, vec![rows])
+            })
+            .collect();
+        let Started { plan, context, failure } = self.start(bound, inputs)?;
+        let schema = &bound.prepared.schema;
+        let merged = async {
+            let mut rows = plan.execute(0, context)?;
+            let mut merged = Vec::new();
+            while let Some(batch) = rows.next().await.transpose()? {
+                if batch.num_rows() > 0 {
+                    merged.push(RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec())?);
+                }
+            }
+            Ok(merged)
+        };
+        merged.await.map_err(|error| merge_failure(&failure, &error))
+    }
+
+    /// The physical plan over these inputs.
+    fn start(&self, bound: &Bound, mut inputs: Vec<(String, Vec<InputStream>)>) -> Result<Started, MergeError> {
         let failure = Arc::new(Mutex::new(None));
-        let mut inputs = inputs;
         let mut nodes = Vec::with_capacity(bound.prepared.inputs.len());
         for input in &bound.prepared.inputs {
             let Some(at) = inputs.iter().position(|(name, _)| *name == input.name) else {
@@ -158,23 +208,7 @@ impl Engine {
             builder.query(&bound.prepared.query).map_err(|error| MergeError::from_datafusion(&error))?.coalesce().plan;
         let context = self.context().map_err(|error| MergeError::from_datafusion(&error))?;
 
-        let schema = Arc::clone(&bound.prepared.schema);
-        let (sender, receiver) = mpsc::channel(OUTPUT_BATCHES_MAX);
-        let output = Arc::clone(&schema);
-        let task = self.runtime.spawn(async move {
-            let rows = plan.execute(0, context);
-            let done = forward(rows, &output, &sender).await;
-            let end = match done {
-                Ok(()) => Event::End,
-                Err(error) => {
-                    let kept = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    Event::Failed(kept.map_or_else(|| MergeError::from_datafusion(&error), MergeError::Input))
-                }
-            };
-            // Nobody listens any more: nothing to tell.
-            let _ = sender.send(end).await;
-        });
-        Ok(MergeStream { schema, receiver, task, ended: false })
+        Ok(Started { plan, context, failure })
     }
 
     fn context(&self) -> Result<Arc<TaskContext>, DataFusionError> {
@@ -319,6 +353,19 @@ impl PartitionStream for Partition {
         });
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
     }
+}
+
+/// A merge that only has to be polled.
+struct Started {
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    failure: Arc<Mutex<Option<InputError>>>,
+}
+
+/// The input's own error when there was one, else what DataFusion says.
+fn merge_failure(failure: &Mutex<Option<InputError>>, error: &DataFusionError) -> MergeError {
+    let kept = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    kept.map_or_else(|| MergeError::from_datafusion(error), MergeError::Input)
 }
 
 /// What the merge's task says.

@@ -10,7 +10,12 @@ use atoll_planner::{Facts, plan};
 
 fn main() {
     let fixture = fixture::Fixture::new();
-    let facts = Facts { directory: &fixture.directory, catalog: &fixture.catalog, search_path: &fixture.search_path };
+    let facts = Facts {
+        directory: &fixture.directory,
+        catalog: &fixture.catalog,
+        search_path: &fixture.search_path,
+        views: &fixture.views,
+    };
     for sql in [
         "SELECT total FROM orders WHERE id = 4711",
         "SELECT total FROM orders WHERE id = $1",

@@ -72,6 +72,7 @@ fn query(reader: &mut Reader<'_, '_>, facts: &Facts<'_>) -> Option<Plan> {
     Some(match plan_statement(span.of(reader.sql), facts) {
         Plan::Relay(Relay { site: at, text: None, .. }) => site(direction, at),
         _ if file => files().into(),
+        views @ Plan::Views(_) => views,
         Plan::Refuse(mut refusal) => {
             refusal.position = refusal.position.map(|position| position + span.start);
             Plan::Refuse(refusal)

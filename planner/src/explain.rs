@@ -32,7 +32,7 @@ pub(crate) fn plan(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
         }
         Plan::ReferenceWrite(_) if !analyze => relay(Site::AnyGroup),
         Plan::ReferenceWrite(_) => refuse("EXPLAIN ANALYZE of a write to a reference table is not supported").into(),
-        Plan::Refuse(refusal) => Plan::Refuse(refusal),
+        plan @ (Plan::Refuse(_) | Plan::Views(_)) => plan,
         Plan::Insert(_) | Plan::InsertSelect(_) | Plan::Gather(_) => several().into(),
         Plan::Ddl(_) | Plan::Maintenance(_) | Plan::Distribute(_) => {
             refuse(format!("EXPLAIN {} is not supported", inner.to_ascii_uppercase())).into()

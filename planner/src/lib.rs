@@ -30,14 +30,17 @@ mod stage;
 mod statement;
 mod syntax;
 mod update;
+mod views;
 
 pub use ddl::plan_ddl;
 pub use distribute_call::plan_distribute;
 pub use maintenance::plan_maintenance;
 pub use statement::plan;
 
+use std::collections::HashMap;
+
 use catalog::Catalog;
-use directory::Database;
+use directory::{Database, TableName};
 
 /// What a statement is planned against: one version of the directory and of the catalog.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +49,12 @@ pub struct Facts<'a> {
     pub catalog: &'a Catalog,
     /// The session's search_path, `$user` already replaced (or left out when there is no such schema), without pg_catalog unless listed.
     pub search_path: &'a [String],
+    /// Queries of views over distributed tables, as far as somebody asked for them; `None` for one that cannot stand in the view's place.
+    pub views: &'a ViewDefinitions,
 }
+
+/// Views' queries, all names qualified.
+pub type ViewDefinitions = HashMap<TableName, Option<String>>;
 
 /// Quotes an identifier as PostgreSQL's quote_ident does.
 pub fn quote_identifier(name: &str) -> String {

@@ -30,6 +30,8 @@ pub enum Plan {
     /// Changes what exists: runs in the catalog database and on every group that must follow.
     Ddl(Ddl),
     /// `SELECT create_distributed_table(...)` and its kin.
+    /// Nothing yet: the statement reads these views over distributed tables, whose definitions ([`crate::Facts::views`]) are needed first.
+    Views(Vec<TableName>),
     Distribute(Distribute),
     /// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT and others that cannot run in fragments but reach every slice.
     Maintenance(Maintenance),
@@ -212,8 +214,13 @@ pub struct Sharded {
     pub keys: Keys,
     pub access: Access,
     pub residue: Residue,
-    /// The statement for one shard, run with that shard's search_path.
+    /// The statement for one shard.
     pub single: Template,
+    /// All names in `single` are qualified: it means the same under the session's own search_path. Otherwise it needs the shard's, which
+    /// code that it calls (triggers) may look names up in, too.
+    pub qualified: bool,
+    /// Views were replaced by their queries: what `single` returns comes from other tables' columns than the client's text says.
+    pub views: bool,
     /// What to do when more than one shard is left.
     pub many: Many,
 }

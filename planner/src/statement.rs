@@ -9,12 +9,12 @@ use crate::edits::Edits;
 use crate::names::{Effect, Routine, Target};
 use crate::parser::parse_statement;
 use crate::plan::{
-    Access, KeySource, Keys, Many, Piece, Plan, Refusal, Relay, Residue, Sharded, Site, SizeFunction, Template,
-    VirtualPiece, VirtualRelation,
+    Access, KeySource, Keys, Many, Piece, Plan, Refusal, Relay, Residue, Sharded, Site, SizeFunction, VirtualPiece,
+    VirtualRelation,
 };
 use crate::scan::{Span, Token, TokenKind, tokens};
 use crate::syntax::{Call, Name, Statement};
-use crate::{Facts, ddl, distribute_call, explain, insert, maintenance, reference, select, session, update};
+use crate::{Facts, ddl, distribute_call, explain, insert, maintenance, reference, select, session, update, views};
 
 /// Plans one statement. Never fails: what cannot be answered is a [`Plan::Refuse`], and what PostgreSQL would reject is relayed to where
 /// it rejects it.
@@ -55,11 +55,32 @@ pub(crate) fn plan_tokens(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Pla
     planned.unwrap_or_else(|| unparsed(sql, tokens, facts))
 }
 
+/// Views in views, at most; PostgreSQL has no limit but its stack.
+const VIEW_DEPTH_MAX: usize = 64;
+
 fn plan_query(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
-    let Ok(statement) = parse_statement(sql, tokens) else { return unparsed(sql, tokens, facts) };
+    plan_query_in(sql, tokens, facts, VIEW_DEPTH_MAX)
+}
+
+fn plan_query_in(sql: &str, all: &[Token], facts: &Facts<'_>, views: usize) -> Plan {
+    let Ok(statement) = parse_statement(sql, all) else { return unparsed(sql, all, facts) };
     let analysis = analyse(*facts, sql, &statement);
     let context = Context { sql, facts: *facts, statement: &statement, analysis: &analysis };
-    context.plan()
+    match views::expanded(&context) {
+        None => context.plan(),
+        Some(Err(plan)) => plan,
+        Some(Ok(_)) if views == 0 => refuse("views are nested too deeply").into(),
+        Some(Ok(expanded)) => {
+            let start = all.first().map_or(0, |token| token.span.start);
+            let mut inner = tokens(&expanded);
+            inner.retain(|token| token.span.start >= start && !token.is_symbol(&expanded, ";"));
+            let mut plan = plan_query_in(&expanded, &inner, facts, views - 1);
+            if let Plan::Sharded(sharded) = &mut plan {
+                sharded.views = true;
+            }
+            plan
+        }
+    }
 }
 
 /// A statement, parsed and resolved.
@@ -123,17 +144,6 @@ impl Context<'_, '_, '_> {
     /// What no plan can be made of.
     fn refusal(&self, distributed: bool) -> Option<Refusal> {
         let analysis = self.analysis;
-        if let Some(view) = analysis.occurrences.iter().find(|occurrence| occurrence.target == Target::DistributedView)
-        {
-            return Some(Refusal {
-                hint: Some("Query the tables that the view reads.".to_owned()),
-                position: Some(view.table.name.span().start),
-                ..refuse(format!(
-                    "view \"{}\" reads distributed tables: querying it is not supported yet",
-                    view.full.name
-                ))
-            });
-        }
         if !distributed {
             return None;
         }
@@ -336,12 +346,6 @@ impl Context<'_, '_, '_> {
         Keys::These(keys)
     }
 
-    /// The statement as one shard runs it: schemas in front of distributed tables' names become the shard's.
-    pub fn single(&self) -> Template {
-        let edits = self.slice_edits(false);
-        edits.apply(self.sql, Span { start: 0, end: self.sql.len() })
-    }
-
     /// Replacements that make names mean a shard's slices; with `everywhere`, also those that have no schema in front, so that the text
     /// does not depend on the search path.
     pub fn slice_edits(&self, everywhere: bool) -> Edits {
@@ -399,13 +403,17 @@ impl Context<'_, '_, '_> {
     pub fn sharded(&self, many: Many) -> Option<Plan> {
         let (colocation, key) =
             self.analysis.distributed().find_map(|index| self.analysis.occurrences[index].distributed())?;
+        let residue = self.residue();
+        let qualified = residue == Residue::Clean;
         Some(Plan::Sharded(Sharded {
             colocation,
             key_type: key.key_type,
             keys: self.keys(),
             access: self.access(),
-            residue: self.residue(),
-            single: self.single(),
+            residue,
+            single: self.slice_edits(qualified).apply(self.sql, Span { start: 0, end: self.sql.len() }),
+            qualified,
+            views: false,
             many,
         }))
     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use atoll_planner::catalog::{Catalog, Function, FunctionKind, Relation, RelationKind, Volatility};
 use atoll_planner::directory::{ColocationId, Database, KeyColumn, KeyType, Table, TableName};
 use atoll_planner::plan::{DdlMode, DdlName, DdlStep, Piece, Plan, Template, Whereabouts};
-use atoll_planner::{Facts, plan_ddl, plan_distribute, plan_maintenance};
+use atoll_planner::{Facts, ViewDefinitions, plan_ddl, plan_distribute, plan_maintenance};
 
 fn relation(kind: RelationKind, reads: &[TableName]) -> Relation {
     Relation {
@@ -143,7 +143,8 @@ fn show(plan: Option<Plan>) -> String {
 fn plans_are_as_written() {
     let (database, catalog) = fixture();
     let search_path = ["public".to_owned()];
-    let facts = Facts { directory: &database, catalog: &catalog, search_path: &search_path };
+    let facts =
+        Facts { directory: &database, catalog: &catalog, search_path: &search_path, views: &ViewDefinitions::new() };
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ddl_golden");
     let mut different = Vec::new();
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -337,7 +337,12 @@ fn plans_give_what_one_postgresql_gives() {
 
 /// With `sorted`, the order of rows does not count, whatever the statement says.
 fn compare(fixture: &Fixture, statements: &[String], sorted: bool) {
-    let facts = Facts { directory: &fixture.directory, catalog: &fixture.catalog, search_path: &fixture.search_path };
+    let facts = Facts {
+        directory: &fixture.directory,
+        catalog: &fixture.catalog,
+        search_path: &fixture.search_path,
+        views: &fixture.views,
+    };
     let mut failures = Vec::new();
     let mut compared = 0;
     let (mut single, mut islands, mut errors, mut filled) = (0, 0, 0, 0);

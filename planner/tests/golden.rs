@@ -150,7 +150,12 @@ fn print(plan: &Plan) -> String {
 
 fn run(path: &Path, fixture: &Fixture) -> (String, String) {
     let given = std::fs::read_to_string(path).unwrap();
-    let facts = Facts { directory: &fixture.directory, catalog: &fixture.catalog, search_path: &fixture.search_path };
+    let facts = Facts {
+        directory: &fixture.directory,
+        catalog: &fixture.catalog,
+        search_path: &fixture.search_path,
+        views: &fixture.views,
+    };
     let mut out = String::new();
     for line in given.lines() {
         if line.starts_with('#') {

@@ -26,7 +26,12 @@ const STATEMENTS: &[&str] = &[
 
 fn check(sql: &str) {
     let fixture = Fixture::new();
-    let facts = Facts { directory: &fixture.directory, catalog: &fixture.catalog, search_path: &fixture.search_path };
+    let facts = Facts {
+        directory: &fixture.directory,
+        catalog: &fixture.catalog,
+        search_path: &fixture.search_path,
+        views: &fixture.views,
+    };
     if let Plan::Refuse(Refusal { position: Some(position), .. }) = plan(sql, &facts) {
         assert!(sql.is_char_boundary(position), "{position} in {sql}");
     }

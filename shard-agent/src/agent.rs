@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use atoll_proto::auth::Token;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::lanes::handover;
 use crate::lanes::slots::Slots;
 use crate::meters::Meters;
 use crate::node::Shared;
@@ -53,14 +54,18 @@ pub async fn run(settings: Settings, token: Token, stop: CancellationToken) -> R
         .await
         .map_err(|source| AgentError::Listen { address: settings.listen.clone(), source })?;
     let socket = settings.agent_socket();
-    let unix =
-        listen_unix(&socket).map_err(|source| AgentError::Listen { address: socket.display().to_string(), source })?;
+    let handover = settings.handover_socket();
+    let listen_at = |path: &Path| {
+        listen_unix(path).map_err(|source| AgentError::Listen { address: path.display().to_string(), source })
+    };
+    let (unix, fetched) = (listen_at(&socket)?, listen_at(&handover)?);
 
     let (keeper, status) = Keeper::new(settings.clone());
     let closing = CancellationToken::new();
     let shared = Arc::new(Shared {
         slots: Slots::new(settings.lanes_max),
         meters: Meters::new(),
+        handovers: Arc::default(),
         closing: closing.clone(),
         status,
         settings,
@@ -79,11 +84,13 @@ pub async fn run(settings: Settings, token: Token, stop: CancellationToken) -> R
     let ended = tokio::select! {
         ended = postgres => ended,
         () = accept(tcp, unix, &workers) => Ok(()),
+        () = handover::serve(fetched, Arc::clone(&shared.handovers)) => Ok(()),
     };
     closing.cancel();
     workers.join(GOODBYE_MAX).await;
     // The next agent makes a new one; without it, nobody waits for an answer here.
     let _ = fs::remove_file(&socket);
+    let _ = fs::remove_file(&handover);
     Ok(ended?)
 }
 

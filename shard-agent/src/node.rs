@@ -14,6 +14,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response};
 
+use crate::lanes::handover::Handovers;
 use crate::lanes::slots::Slots;
 use crate::meters::Meters;
 use crate::postgres::Status;
@@ -29,6 +30,7 @@ pub struct Shared {
     pub status: watch::Receiver<Status>,
     pub slots: Arc<Slots>,
     pub meters: Meters,
+    pub handovers: Arc<Handovers>,
     /// Cancelled when the agent stops serving.
     pub closing: CancellationToken,
 }

@@ -193,6 +193,11 @@ impl Settings {
         self.run_dir.join("agent.sock")
     }
 
+    /// Where coordinators on this host fetch backends' sockets.
+    pub fn handover_socket(&self) -> PathBuf {
+        self.run_dir.join("handover.sock")
+    }
+
     /// PostgreSQL's private socket.
     pub fn postgres_socket(&self) -> PathBuf {
         self.run_dir.join(format!(".s.PGSQL.{}", self.postgres_port))

@@ -37,7 +37,7 @@ async fn rows_come_as_arrow_in_every_format() {
     ];
     for _ in 0..2 {
         // The second time it is prepared already.
-        let run = Fragment { sql: sql.into(), parameters: parameters.clone(), column_formats: vec![] };
+        let run = Fragment { parameters: parameters.clone(), ..fragment(sql) };
         let (mut reader, done) = lane.fragment(run).await;
         assert!(done.error_frame.is_empty(), "{:?}", error_of(&done.error_frame));
         assert_eq!((done.rows, done.transaction_status), (1, u32::from(b'I')));
@@ -52,7 +52,7 @@ async fn rows_come_as_arrow_in_every_format() {
     }
     let formats = [ColumnFormat::RawText, ColumnFormat::RawBinary, ColumnFormat::Typed, ColumnFormat::RawText];
     let formats = formats.into_iter().chain([ColumnFormat::RawBinary]).map(i32::from).collect();
-    let run = Fragment { sql: sql.into(), parameters, column_formats: formats };
+    let run = Fragment { parameters, column_formats: formats, ..fragment(sql) };
     let (mut reader, done) = lane.fragment(run).await;
     assert!(done.error_frame.is_empty());
     let row = &batches(&mut reader)[0];
@@ -145,8 +145,17 @@ async fn prepared_fragments_survive_changes() {
     // Inside a transaction the error is the caller's to see, and the next try prepares anew.
     lane.query("ALTER TABLE t ADD c int").await;
     lane.query("BEGIN").await;
-    let (_, done) = lane.fragment(fragment("SELECT * FROM t")).await;
+    let inside = Fragment { in_transaction: true, ..fragment("SELECT * FROM t") };
+    let (_, done) = lane.fragment(inside).await;
     assert_eq!(error_of(&done.error_frame).0, "0A000");
+    lane.query("ROLLBACK").await;
+    lane.query("ALTER TABLE t DROP c").await;
+    lane.query("BEGIN").await;
+    let inside = Fragment { in_transaction: true, version: 2, ..fragment("SELECT * FROM t") };
+    let (mut reader, done) = lane.fragment(inside).await;
+    assert!(done.error_frame.is_empty(), "{:?}", error_of(&done.error_frame));
+    assert_eq!(batches(&mut reader)[0].num_columns(), 2);
+    lane.query("ROLLBACK; ALTER TABLE t ADD c int").await;
     lane.query("ROLLBACK").await;
     lane.query("BEGIN").await;
     assert_eq!(columns(&mut lane).await, 3);

@@ -122,6 +122,14 @@ impl Talk {
         self.wire.frame_comes_within(wait)
     }
 
+    /// Whether a frame with `tag` comes within `wait`.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub fn tag_comes_within(&mut self, tag: u8, wait: Duration) -> Result<bool> {
+        self.wire.tag_comes_within(tag, wait)
+    }
+
     /// Writes down whether anything comes within `wait`.
     ///
     /// # Errors

@@ -110,6 +110,33 @@ impl Wire {
         }
     }
 
+    /// Whether a frame with `tag` comes within `wait`. All frames stay for [`Wire::frame`].
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub fn tag_comes_within(&mut self, tag: u8, wait: Duration) -> Result<bool> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let mut rest = &self.buffer[..];
+            while let [found, a, b, c, d, ..] = *rest {
+                let size = usize::try_from(u32::from_be_bytes([a, b, c, d]))? + 1;
+                if rest.len() < size {
+                    break;
+                }
+                if found == tag {
+                    return Ok(true);
+                }
+                rest = &rest[size..];
+            }
+            match self.fill(deadline) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(_) if Instant::now() >= deadline => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Every frame up to and including the first with `tag`, or up to the end of the connection.
     ///
     /// # Errors

@@ -61,6 +61,7 @@ fn with_database(facts: &DatabaseFacts, database: Database) -> DatabaseFacts {
         catalog: facts.catalog.clone(),
         user_types: Default::default(),
         types: Default::default(),
+        views: Default::default(),
     }
 }
 

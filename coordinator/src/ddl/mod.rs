@@ -26,9 +26,11 @@ pub use maintain::{maintain, maintain_alone};
 
 use std::collections::BTreeMap;
 
-use atoll_planner::Facts;
+use std::sync::LazyLock;
+
 use atoll_planner::directory::{Colocation, ColocationId, Directory, GroupIndex, Shard, ShardId};
 use atoll_planner::plan::Template;
+use atoll_planner::{Facts, ViewDefinitions};
 
 use crate::error::{Error, Result};
 use crate::facts::DatabaseFacts;
@@ -46,7 +48,12 @@ pub(crate) struct Scope<'a> {
 
 impl Scope<'_> {
     pub(crate) fn planner_facts(&self) -> Facts<'_> {
-        Facts { directory: &self.facts.database, catalog: &self.facts.catalog, search_path: self.search_path }
+        Facts {
+            directory: &self.facts.database,
+            catalog: &self.facts.catalog,
+            search_path: self.search_path,
+            views: no_views(),
+        }
     }
 
     /// Every group, home first.
@@ -156,6 +163,12 @@ pub(crate) fn by_group(colocation: &Colocation) -> BTreeMap<GroupIndex, Vec<Shar
 }
 
 /// The search_path of a shard: each schema preceded by its slice.
+/// DDL is planned by what it names: what a view holds does not matter.
+fn no_views() -> &'static ViewDefinitions {
+    static NONE: LazyLock<ViewDefinitions> = LazyLock::new(ViewDefinitions::new);
+    &NONE
+}
+
 pub(crate) fn shard_path(shard: ShardId, search_path: &[String]) -> String {
     join_search_path(search_path.iter().flat_map(|schema| [shard.schema(schema), schema.clone()]))
 }

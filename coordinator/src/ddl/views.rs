@@ -178,7 +178,8 @@ pub(super) async fn dependents(
 
 async fn dependent(scope: &mut Scope<'_>, name: TableName, after: &DatabaseFacts) -> Result<Dependent> {
     let before = scope.planner_facts().whereabouts(&name);
-    let facts = Facts { directory: &after.database, catalog: &after.catalog, search_path: &[] };
+    let facts =
+        Facts { directory: &after.database, catalog: &after.catalog, search_path: &[], views: super::no_views() };
     let reads = after.catalog.relations.get(&name).map(|relation| relation.reads.as_slice()).unwrap_or_default();
     let reads: Vec<_> = reads.iter().map(|read| (facts.whereabouts(read), read.clone())).collect();
     let after = whereabouts_of(&name, &reads)?;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atoll_planner::directory::{Group, Node};
@@ -32,7 +32,7 @@ pub type NodeRpc = NodeClient<InterceptedService<Channel, Token>>;
 /// Channels to agents, made on first use and kept.
 pub struct Control {
     token: Token,
-    channels: Mutex<HashMap<String, (String, String, NodeChannel)>>,
+    channels: Mutex<HashMap<String, (String, String, Arc<NodeChannel>)>>,
 }
 
 impl Control {
@@ -40,7 +40,7 @@ impl Control {
         Self { token, channels: Mutex::default() }
     }
 
-    fn channel(&self, node: &Node) -> Result<NodeChannel> {
+    fn channel(&self, node: &Node) -> Result<Arc<NodeChannel>> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((address, socket, channel)) = channels.get(&node.name)
             && (address, socket) == (&node.agent_address, &node.agent_socket)

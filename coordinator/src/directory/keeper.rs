@@ -382,6 +382,7 @@ impl Keeper {
             catalog,
             user_types,
             types,
+            views: Arc::default(),
         }))
     }
 
@@ -427,6 +428,7 @@ impl Keeper {
             catalog,
             user_types,
             types,
+            views: Arc::default(),
         }))
     }
 

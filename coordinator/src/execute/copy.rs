@@ -14,9 +14,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::route::Route;
 use crate::error::{Error, Result};
+use crate::lane::Lane;
 use crate::place::Place;
 use crate::plans::Statement;
 use crate::session::Session;
+use crate::session::client::Client;
 use crate::session::simple::Ask;
 
 /// Signature, flags and extension length of binary COPY data.
@@ -175,39 +177,38 @@ impl Session {
         frontend::query(sql, &mut out);
         let cancel = self.cancel.clone();
         let lane = self.participant(place, &path, false).await?;
-        cancel.enter(lane);
         lane.send(out.freeze()).await?;
         let index = self.transaction.as_ref().and_then(|transaction| transaction.position(place));
         let transaction = self.transaction.as_mut().ok_or_else(|| Error::internal("COPY outside a transaction"))?;
         let index = index.ok_or_else(|| Error::internal("a place that did not join"))?;
-        let lane = &mut transaction.participants[index].lane;
-        let mut started = false;
-        let mut rows = 0;
-        let mut failure = None;
-        loop {
-            let mut chunk = lane.receive_frames().await?;
-            while let Some((tag, length)) = peek(&chunk) {
-                let frame = chunk.split_to(length.min(chunk.len()));
-                match tag {
-                    b'H' if part.first => self.client.push(&frame),
-                    b'd' if part.binary => {
-                        push_binary(&frame, part, &mut started, &mut self.client.output);
-                    }
-                    b'd' => self.client.push(&frame),
-                    b'C' => rows = decode::rows_of_tag(decode::command_complete(&frame[5..])?).unwrap_or(0),
-                    b'E' => failure = Some(decode::error_fields(&frame[5..])?),
-                    b'Z' => {
-                        lane.ready(frame[5]);
-                        if cancel.leave(lane) {
-                            cancel.settled().await;
-                        }
-                        return failure.map_or(Ok(rows), |fields| Err(Error::Server(Box::new(fields))));
-                    }
-                    _ => {}
+        let client = &mut self.client;
+        cancel.over(&mut transaction.participants[index].lane, async |lane| relay_part(lane, client, part).await).await
+    }
+}
+
+/// Passes one shard's data on; its number of rows.
+async fn relay_part(lane: &mut Lane, client: &mut Client, part: Part) -> Result<u64> {
+    let mut started = false;
+    let mut rows = 0;
+    let mut failure = None;
+    loop {
+        let mut chunk = lane.receive_frames().await?;
+        while let Some((tag, length)) = peek(&chunk) {
+            let frame = chunk.split_to(length.min(chunk.len()));
+            match tag {
+                b'H' if part.first => client.push(&frame),
+                b'd' if part.binary => push_binary(&frame, part, &mut started, &mut client.output),
+                b'd' => client.push(&frame),
+                b'C' => rows = decode::rows_of_tag(decode::command_complete(&frame[5..])?).unwrap_or(0),
+                b'E' => failure = Some(decode::error_fields(&frame[5..])?),
+                b'Z' => {
+                    lane.ready(frame[5]);
+                    return failure.map_or(Ok(rows), |fields| Err(Error::Server(Box::new(fields))));
                 }
+                _ => {}
             }
-            self.client.flush_if_large().await?;
         }
+        client.flush_if_large().await?;
     }
 }
 

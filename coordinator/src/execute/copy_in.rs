@@ -1,7 +1,7 @@
 //! COPY FROM into a distributed table: rows go to their shards as they come. A group has one backend, so its shards take turns: each gets
 //! a COPY of its own for every full buffer, sent without waiting for the one before.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use atoll_planner::directory::{ColocationId, GroupIndex, KeyType, Shard, Table, TableName};
 use atoll_planner::hash;
@@ -94,9 +94,10 @@ impl Session {
             Route::Many(shards) => shards,
         };
         let path = self.plain_path();
-        for shard in &shards {
+        let groups = groups_of(&shards);
+        for group in &groups {
             // Join, so that errors of joining come before the client is asked for data.
-            self.participant(Place::data(shard.group), &path, true).await?;
+            self.participant(Place::data(*group), &path, true).await?;
         }
         let format = u8::from(options.format == CopyFormat::Binary);
         backend::copy_in_response(format, columns.len(), &mut self.client.output);
@@ -109,6 +110,10 @@ impl Session {
             shards,
             rows: 0,
         };
+        let cancel = self.cancel.clone();
+        for group in &groups {
+            cancel.enter(self.copy_lane(*group)?);
+        }
         let taken = self.take_rows(&target, &mut flow).await;
         let ended = match taken {
             Ok(()) => self.finish_copies(&target, &mut flow).await,
@@ -117,6 +122,10 @@ impl Session {
                 Err(error)
             }
         };
+        for group in &groups {
+            cancel.leave(self.copy_lane(*group)?);
+        }
+        cancel.settled().await;
         if extended && !matches!(ended, Err(Error::Client(_))) {
             self.skip_to_sync().await?;
         }
@@ -144,9 +153,7 @@ impl Session {
             let frame = tokio::select! {
                 biased;
                 frame = self.client.next() => frame?,
-                () = cancel.requested() => {
-                    return Err(Error::sql(sqlstate::QUERY_CANCELED, "canceling statement due to user request"));
-                }
+                cancelled = cancel.requested() => return Err(cancelled),
             };
             let Some(frame) = frame else { return Err(Error::Client(std::io::ErrorKind::UnexpectedEof.into())) };
             let last = match frame.tag {
@@ -360,6 +367,10 @@ impl Session {
             }
         }
     }
+}
+
+fn groups_of(shards: &[Shard]) -> BTreeSet<GroupIndex> {
+    shards.iter().map(|shard| shard.group).collect()
 }
 
 /// The answer to one COPY: its rows.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
 use atoll_merge::{Bound, Engine, InputColumn, InputError, InputSchema, InputStream, MergeError, Parameter};
@@ -14,7 +15,7 @@ use atoll_wire::frontend::format_of;
 use atoll_wire::rows::{self, ColumnFormat, IpcReader};
 use bytes::BytesMut;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::scatter::{discard_rest, next_batch, request};
@@ -29,6 +30,9 @@ use crate::session::{Session, Tier};
 
 /// Batches a group may be ahead of the merge.
 const BATCHES_AHEAD_MAX: usize = 2;
+
+/// Up to so many rows are merged where they arrive, without another thread.
+const ROWS_HERE_MAX: usize = 10_000;
 
 /// The agent's SQLSTATE for a value that PostgreSQL has and Arrow has not (a timestamp beyond the year 294246). Nothing has been sent then:
 /// sorts and aggregates, the only ones to look at values, yield no row before they have seen all.
@@ -92,9 +96,10 @@ impl Session {
         };
         let types = bound.map_or(&[][..], |bound| &bound.types);
         let engine = self.worker.cluster.merge.clone();
-        let prepared = match engine.check(&merge.sql, &[input], types) {
+        let kept = statement.merges.of(raw, bound.is_some());
+        let prepared = match kept.get_or_init(|| engine.check(&merge.sql, &[input], types)) {
             Ok(prepared) => prepared,
-            Err(refused) => return Ok(Attempt::Unsupported(refused.reason)),
+            Err(refused) => return Ok(Attempt::Unsupported(refused.reason.clone())),
         };
         let values: Vec<Parameter<'_>> = bound
             .into_iter()
@@ -116,11 +121,12 @@ impl Session {
             .map_err(|error| Error::internal(error.to_string()))?;
 
         let groups = self.group_fragments(fragment, bound).await?;
+        let version = self.facts().id;
         let requests: Vec<_> = groups
             .iter()
             .map(|part| (part.group, self.fragment_parameters(bound, part.group)))
             .zip(groups.iter().map(|part| part.sql.clone()))
-            .map(|((group, parameters), sql)| (group, request(sql, parameters, &formats)))
+            .map(|((group, parameters), sql)| (group, request(sql, parameters, &formats, version)))
             .collect();
         let mut lanes = self.scatter_lanes(groups.iter().map(|part| part.group)).await?;
         // In the simple protocol the description comes with the first rows: an error before them comes alone.
@@ -137,21 +143,15 @@ impl Session {
             let input = (fragment.name.as_str(), requests);
             run(&engine, &merge_bound, input, borrowed, &cancel, (&encoder, &mut self.client, described)).await
         };
-        let mut cancelling = false;
         let mut all = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
         for lane in all.values_mut() {
             if outcome.is_err() && lane.busy {
                 discard_rest(lane).await;
             }
-            cancelling |= cancel.leave(lane);
-        }
-        if cancelling {
-            cancel.settled().await;
-            for lane in all.values_mut().filter(|lane| !lane.busy) {
-                let _ = lane.query("").await;
-            }
+            cancel.leave(lane);
         }
         drop(all);
+        cancel.settled().await;
         self.let_go_all(lanes);
         if let Err(Error::Server(fields)) = &outcome
             && fields.sqlstate() == BEYOND_ARROW
@@ -187,44 +187,138 @@ async fn run(
     (name, requests): (&str, Vec<(GroupIndex, Fragment)>),
     mut lanes: BTreeMap<GroupIndex, &mut Lane>,
     cancel: &CancelHandle,
-    (encoder, client, mut described): (&RowEncoder, &mut Client, Option<BytesMut>),
+    (encoder, client, described): (&RowEncoder, &mut Client, Option<BytesMut>),
 ) -> Result<u64> {
-    let mut inputs: Vec<InputStream> = Vec::new();
-    let pumps = FuturesUnordered::new();
+    let mut inputs: Vec<mpsc::Receiver<Result<RecordBatch, InputError>>> = Vec::new();
+    let ahead = Ahead::default();
+    let mut pumps = FuturesUnordered::new();
     for (group, fragment) in requests {
         let lane = lanes.remove(&group).ok_or_else(|| Error::internal("a group without its lane"))?;
         cancel.enter(lane);
         lane.send_fragment(fragment).await?;
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD_MAX);
-        inputs.push(Box::pin(ReceiverStream::new(receiver)));
-        pumps.push(pump(lane, sender));
+        inputs.push(receiver);
+        pumps.push(pump(lane, sender, &ahead));
     }
-    let outcome = match engine.execute(merge, vec![(name.to_owned(), inputs)]) {
-        Ok(merged) => drive(pumps, merged, encoder, client, &mut described).await,
-        Err(error) => Err(merge_error(error)),
+    let mut out = Output { encoder, client, described, rows: 0 };
+    let outcome = match gather(&mut pumps, &ahead).await {
+        Err(error) => Err(error),
+        Ok(true) if ahead.rows() <= ROWS_HERE_MAX => {
+            let batches = inputs.iter_mut().flat_map(|input| std::iter::from_fn(|| input.try_recv().ok()));
+            match batches.collect::<Result<Vec<_>, _>>() {
+                Ok(batches) => merge_here(engine, merge, name, batches, &mut out).await,
+                Err(error) => Err(Error::internal(error.to_string())),
+            }
+        }
+        Ok(_) => {
+            let inputs = inputs.into_iter().map(|input| Box::pin(ReceiverStream::new(input)) as InputStream).collect();
+            match engine.execute(merge, vec![(name.to_owned(), inputs)]) {
+                Ok(merged) => drive(pumps, merged, &mut out).await,
+                Err(error) => Err(merge_error(error)),
+            }
+        }
     };
     // PostgreSQL describes the rows before it computes the first, but not before it has checked the privileges.
     let denied = matches!(&outcome, Err(error) if error.sqlstate() == "42501" || error.sqlstate() == BEYOND_ARROW);
-    if let Some(frames) = described.filter(|_| !denied) {
-        client.output.extend_from_slice(&frames);
+    if !denied {
+        out.describe();
     }
-    outcome
+    outcome.map(|()| out.rows)
+}
+
+/// How far the groups are ahead of the merge.
+#[derive(Default)]
+struct Ahead {
+    rows: AtomicUsize,
+    full: Notify,
+}
+
+impl Ahead {
+    fn rows(&self) -> usize {
+        self.rows.load(Ordering::Relaxed)
+    }
+}
+
+/// Where a merge's rows go.
+struct Output<'a> {
+    encoder: &'a RowEncoder,
+    client: &'a mut Client,
+    /// The description that precedes the first row.
+    described: Option<BytesMut>,
+    rows: u64,
+}
+
+impl Output<'_> {
+    fn describe(&mut self) {
+        if let Some(frames) = self.described.take() {
+            self.client.output.extend_from_slice(&frames);
+        }
+    }
+
+    async fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.describe();
+        self.encoder
+            .encode(batch, &mut self.client.output)
+            .map_err(|error| Error::sql(error.sqlstate(), error.to_string()))?;
+        self.rows += batch.num_rows() as u64;
+        self.client.flush_if_large().await
+    }
+}
+
+/// Waits until the groups have sent everything (true), or one has to wait for the merge.
+async fn gather(pumps: &mut FuturesUnordered<impl Future<Output = Result<()>>>, ahead: &Ahead) -> Result<bool> {
+    loop {
+        tokio::select! {
+            biased;
+            pumped = pumps.next() => match pumped {
+                Some(pumped) => pumped?,
+                None => return Ok(true),
+            },
+            () = ahead.full.notified() => return Ok(false),
+        }
+    }
+}
+
+async fn merge_here(
+    engine: &Engine,
+    merge: &Bound,
+    name: &str,
+    batches: Vec<RecordBatch>,
+    out: &mut Output<'_>,
+) -> Result<()> {
+    let merged = engine.execute_here(merge, vec![(name.to_owned(), batches)]).await.map_err(merge_error)?;
+    for batch in &merged {
+        out.push(batch).await?;
+    }
+    Ok(())
 }
 
 /// Reads one group's batches for the merge; ends early when the merge has enough.
-async fn pump(lane: &mut Lane, sender: mpsc::Sender<Result<RecordBatch, InputError>>) -> Result<()> {
+async fn pump(lane: &mut Lane, sender: mpsc::Sender<Result<RecordBatch, InputError>>, ahead: &Ahead) -> Result<()> {
     let mut reader = IpcReader::new();
     loop {
         match next_batch(lane, &mut reader).await {
             Ok(Some(batch)) => {
+                ahead.rows.fetch_add(batch.num_rows(), Ordering::Relaxed);
+                if sender.capacity() == 0 {
+                    ahead.full.notify_one();
+                }
                 if sender.send(Ok(batch)).await.is_err() {
-                    discard_rest(lane).await;
+                    if lane.transaction_status == b'I' {
+                        discard_rest(lane).await;
+                        return Ok(());
+                    }
+                    // An interrupt would fail the client's transaction.
+                    while next_batch(lane, &mut reader).await?.is_some() {}
                     return Ok(());
                 }
             }
             Ok(None) => return Ok(()),
             Err(error) => {
                 // The merge must not take the end of the stream for the end of the rows.
+                if sender.capacity() == 0 {
+                    ahead.full.notify_one();
+                }
                 let _ = sender.send(Err(Box::from(error.to_string()))).await;
                 return Err(error);
             }
@@ -232,36 +326,24 @@ async fn pump(lane: &mut Lane, sender: mpsc::Sender<Result<RecordBatch, InputErr
     }
 }
 
-/// Moves batches in and rows out until the merge has ended; yields the number of rows.
+/// Moves batches in and rows out until the merge has ended.
 async fn drive(
     mut pumps: FuturesUnordered<impl Future<Output = Result<()>>>,
     mut merged: atoll_merge::MergeStream,
-    encoder: &RowEncoder,
-    client: &mut Client,
-    described: &mut Option<BytesMut>,
-) -> Result<u64> {
-    let mut rows = 0;
+    out: &mut Output<'_>,
+) -> Result<()> {
     let mut input_error = None;
     loop {
         tokio::select! {
             Some(pumped) = pumps.next(), if !pumps.is_empty() => {
                 if let Err(error) = pumped {
-                    // The shard's own error is the statement's; the merge only hears that there was one.
+                    // The shard's own error is the statement's, whatever the merge makes of the end of its rows.
                     input_error.get_or_insert(error);
                 }
             }
             batch = merged.next() => match batch {
                 None => break,
-                Some(Ok(batch)) => {
-                    if let Some(frames) = described.take() {
-                        client.output.extend_from_slice(&frames);
-                    }
-                    encoder
-                        .encode(&batch, &mut client.output)
-                        .map_err(|error| Error::sql(error.sqlstate(), error.to_string()))?;
-                    rows += batch.num_rows() as u64;
-                    client.flush_if_large().await?;
-                }
+                Some(Ok(batch)) => out.push(&batch).await?,
                 Some(Err(error)) => return Err(input_error.unwrap_or_else(|| merge_error(error))),
             },
         }
@@ -270,7 +352,7 @@ async fn drive(
     while let Some(pumped) = pumps.next().await {
         pumped?;
     }
-    input_error.map_or(Ok(rows), Err)
+    input_error.map_or(Ok(()), Err)
 }
 
 fn merge_error(error: MergeError) -> Error {

@@ -104,9 +104,14 @@ impl Session {
         frontend::sync(&mut out);
         // Sequences advance whatever becomes of the transaction, but a first value that was never committed must not be lost.
         let result = async {
+            let cancel = self.cancel.clone();
             let lane = self.participant(Place::HOME, &path, !insert.computed.is_empty()).await?;
-            lane.send(out.freeze()).await?;
-            read_rows(lane).await
+            cancel
+                .over(lane, async |lane| {
+                    lane.send(out.freeze()).await?;
+                    read_rows(lane).await
+                })
+                .await
         }
         .await;
         let written = result.inspect_err(|_| self.note_failure())?;

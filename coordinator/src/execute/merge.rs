@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::plans::Statement;
 use crate::session::Session;
-use crate::session::extended::Bound;
+use crate::session::extended::{Bound, push_description};
 use crate::session::simple::Ask;
 use atoll_wire::frames::Frame;
 use atoll_wire::frontend;
@@ -42,19 +42,31 @@ impl Session {
         }
         if ask.describes() && description.columns.is_some() {
             // The same answer, under the description that the catalog database gives.
-            let bound = match ask {
-                Ask::Bound(bound) => Bound { describe: false, ..bound.clone() },
-                Ask::Simple => {
-                    let mut out = BytesMut::new();
-                    frontend::bind("", "", &[], std::iter::empty(), &[], &mut out);
-                    Bound::decode(Frame::from_raw(out.freeze())?, false)?
-                }
-            };
+            let bound = undescribed(ask)?;
             return self
                 .merge_in_postgres(merge, &columns, statement, Ask::Bound(&bound), effects, Some(&description))
                 .await;
         }
         self.merge_in_postgres(merge, &columns, statement, ask, effects, None).await
+    }
+
+    /// Relays a statement whose rows are described as the catalog database does.
+    ///
+    /// # Errors
+    /// The statement's.
+    pub async fn relay_described(
+        &mut self,
+        place: Place,
+        path: &Arc<str>,
+        sql: &str,
+        statement: &Arc<Statement>,
+        ask: Ask<'_>,
+        effects: (Access, Residue),
+    ) -> Result<()> {
+        let description = self.describe(statement).await?;
+        push_description(description.columns.as_deref(), &[], &mut self.client.output);
+        let bound = undescribed(ask)?;
+        self.relay_statement(place, path, sql, statement, Ask::Bound(&bound), effects).await
     }
 
     fn forces_postgres(&self) -> bool {
@@ -72,6 +84,7 @@ impl Session {
             return Ok(known.clone());
         }
         let facts = self.facts();
+        let cancel = self.cancel.clone();
         let mut all = Vec::new();
         for fragment in &merge.fragments {
             let shard = facts
@@ -88,13 +101,10 @@ impl Session {
                     bound.types.iter().map(|oid| map.map_or(*oid, |map| map.from_catalog(*oid))).collect()
                 }
             };
-            let (mut held, prelude) = self.hold(Place::data(shard.group), &path).await?;
+            let mut held = self.hold_ready(Place::data(shard.group), &path).await?;
             let lane = self.lane(&mut held);
-            if prelude.ready > 0 {
-                lane.send(prelude.frames.freeze()).await?;
-                lane.collect(prelude.ready).await?;
-            }
-            let described = lane.describe(&fragment.arm.render(shard.id), &types).await;
+            let sql = fragment.arm.render(shard.id);
+            let described = cancel.over(lane, async |lane| lane.describe(&sql, &types).await).await;
             self.let_go(held, false);
             let described = described.map_err(|error| without_position(error)).inspect_err(|_| self.note_failure())?;
             let columns = described.columns.ok_or_else(|| Error::internal("a fragment without columns"))?;
@@ -103,6 +113,18 @@ impl Session {
         // Another session may have been first; both say the same.
         let _ = statement.fragments.set(all.clone());
         Ok(all)
+    }
+}
+
+/// The same request, for an answer without a description of its own.
+fn undescribed(ask: Ask<'_>) -> Result<Bound> {
+    match ask {
+        Ask::Bound(bound) => Ok(Bound { describe: false, ..bound.clone() }),
+        Ask::Simple => {
+            let mut out = BytesMut::new();
+            frontend::bind("", "", &[], std::iter::empty(), &[], &mut out);
+            Bound::decode(Frame::from_raw(out.freeze())?, false)
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod write;
 
 use std::sync::Arc;
 
+use atoll_planner::directory::ShardId;
 use atoll_planner::plan::{Ddl, DdlMode, DdlStep, Many, Plan, Sharded};
 use atoll_planner::quote_literal;
 use atoll_wire::backend::{self, ErrorFields};
@@ -42,6 +43,13 @@ impl Session {
         };
         let route = match self.route(sharded.colocation, sharded.key_type, &sharded.keys, bound).await {
             Ok(route) => route,
+            Err(error) if bound.is_none() && error.sqlstate() == "42P02" => {
+                // A parameter without a value: it fails there, too, and PostgreSQL says where.
+                let mut lane = self.catalog_lane().await?;
+                let judged = lane.query(&statement.text).await;
+                lane.release();
+                return Err(judged.err().unwrap_or(error));
+            }
             Err(error) if bound.is_none() => {
                 // PostgreSQL's own words for a literal that is no key, with its place in the text.
                 self.describe(statement).await?;
@@ -51,10 +59,12 @@ impl Session {
         };
         let shards = match route {
             Route::One(shard) => {
-                let path = self.shard_path(shard.id);
-                let rendered = (!sharded.single.is_verbatim()).then(|| sharded.single.render(shard.id));
+                let (path, rendered) = self.on_shard(sharded, shard.id);
                 let sql = rendered.as_deref().unwrap_or(&statement.text);
                 let effects = (sharded.access, sharded.residue);
+                if sharded.views && ask.describes() {
+                    return self.relay_described(Place::data(shard.group), &path, sql, statement, ask, effects).await;
+                }
                 return self.relay_statement(Place::data(shard.group), &path, sql, statement, ask, effects).await;
             }
             Route::Many(shards) => shards,
@@ -69,6 +79,12 @@ impl Session {
                     .await
             }
         }
+    }
+
+    /// The search_path for a statement on one shard, and its text there when it is not the client's own.
+    pub fn on_shard(&mut self, sharded: &Sharded, shard: ShardId) -> (Arc<str>, Option<String>) {
+        let path = if sharded.qualified { self.plain_path() } else { self.shard_path(shard) };
+        (path, (!sharded.single.is_verbatim()).then(|| sharded.single.render(shard)))
     }
 
     /// Statements that take a transaction over several places, which is opened for them when there is none.

@@ -1,6 +1,7 @@
 //! Fragments: which group runs what, on which lane, and their rows as Arrow.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use atoll_planner::directory::{GroupIndex, Shard};
 use atoll_planner::plan::{Fragment, Template};
@@ -17,6 +18,9 @@ use crate::lane::{Lane, Reply, cancel};
 use crate::place::Place;
 use crate::session::extended::Bound;
 use crate::session::{Held, Session};
+
+/// How long a fragment may go on after it was told to stop before it is told again.
+const STOP_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// One group's part of a fragment.
 pub struct GroupFragment {
@@ -61,12 +65,7 @@ impl Session {
             if lanes.contains_key(&group) {
                 continue;
             }
-            let (mut held, prelude) = self.hold(Place::data(group), &path).await?;
-            if prelude.ready > 0 {
-                let lane = self.lane(&mut held);
-                lane.send(prelude.frames.freeze()).await?;
-                lane.collect(prelude.ready).await?;
-            }
+            let held = self.hold_ready(Place::data(group), &path).await?;
             lanes.insert(group, held);
         }
         Ok(lanes)
@@ -157,8 +156,8 @@ pub fn union_all(arm: &Template, shards: &[Shard]) -> String {
     }
 }
 
-/// A fragment request.
-pub fn request(sql: String, parameters: Vec<Parameter>, formats: &[ColumnFormat]) -> v1::Fragment {
+/// A fragment request under this version of the facts; the lane says whether it is in a transaction.
+pub fn request(sql: String, parameters: Vec<Parameter>, formats: &[ColumnFormat], version: u64) -> v1::Fragment {
     let column_formats = formats
         .iter()
         .map(|format| match format {
@@ -167,7 +166,7 @@ pub fn request(sql: String, parameters: Vec<Parameter>, formats: &[ColumnFormat]
             ColumnFormat::RawBinary => v1::ColumnFormat::RawBinary,
         } as i32)
         .collect();
-    v1::Fragment { sql, parameters, column_formats }
+    v1::Fragment { sql, parameters, column_formats, in_transaction: false, version }
 }
 
 /// The next batch of a running fragment; `None` at its end.
@@ -211,18 +210,14 @@ pub fn fragment_error(lane: &Lane, done: &FragmentDone) -> Result<()> {
 
 /// Stops a lane's fragment, whose rows nobody wants any more, and reads what it still says.
 pub async fn discard_rest(lane: &mut Lane) {
-    if lane.busy
-        && let Err(error) = cancel(lane.channel(), lane.backend_pid).await
-    {
-        tracing::debug!(%error, "a fragment could not be stopped; it is read to its end");
-    }
     while lane.busy {
-        match lane.receive().await {
-            Ok(Reply::FragmentDone(_)) => break,
-            Ok(_) => {}
-            Err(_) => return,
+        if let Err(error) = cancel(lane.channel(), lane.backend_pid).await {
+            tracing::debug!(%error, "a fragment could not be stopped; it is read to its end");
+        }
+        let rest = async { while lane.busy && lane.receive().await.is_ok() {} };
+        // An interrupt that comes before the fragment has begun does nothing: it is sent again.
+        if tokio::time::timeout(STOP_AGAIN_AFTER, rest).await.is_ok() {
+            return;
         }
     }
-    // The interrupt may have come too late for the fragment: let it end this empty query rather than the next statement.
-    let _ = lane.query("").await;
 }

@@ -92,6 +92,7 @@ impl Session {
         self.run_at(Place::HOME, &path, &create, false).await?;
 
         let formats = vec![ColumnFormat::RawBinary; columns.len()];
+        let version = self.facts().id;
         let mut lanes = self.scatter_lanes(groups.iter().map(|part| part.group)).await?;
         let parameters: Vec<_> = groups.iter().map(|part| self.fragment_parameters(bound, part.group)).collect();
         let mut others = Vec::new();
@@ -105,7 +106,7 @@ impl Session {
                 .remove(&part.group)
                 .ok_or_else(|| Error::internal("a group without its lane"))?;
             self.cancel.enter(lane);
-            lane.send_fragment(request(part.sql, parameters, &formats)).await?;
+            lane.send_fragment(request(part.sql, parameters, &formats, version)).await?;
             others.push(part.group);
         }
         let result: Result<()> = async {
@@ -123,14 +124,10 @@ impl Session {
         for (group, lane) in Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes) {
             if others.contains(&group) {
                 discard_rest(lane).await;
-                if self.cancel.leave(lane) {
-                    self.cancel.settled().await;
-                    if !lane.busy {
-                        let _ = lane.query("").await;
-                    }
-                }
+                self.cancel.leave(lane);
             }
         }
+        self.cancel.settled().await;
         self.let_go_all(lanes);
         result?;
         self.run_at(Place::HOME, &path, &format!("ANALYZE {table}"), false).await?;
@@ -186,12 +183,12 @@ impl Session {
         frontend::sync(&mut out);
         let cancel = self.cancel.clone();
         let lane = self.participant(Place::HOME, &path, false).await?;
-        cancel.enter(lane);
-        lane.send(out.freeze()).await?;
-        let result = lane.collect(1).await;
-        if cancel.leave(lane) {
-            cancel.settled().await;
-        }
+        let result = cancel
+            .over(lane, async |lane| {
+                lane.send(out.freeze()).await?;
+                lane.collect(1).await
+            })
+            .await;
         result.map(drop).map_err(|error| match error {
             Error::Server(mut fields) => {
                 fields.remove(b'P');

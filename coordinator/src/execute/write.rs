@@ -111,16 +111,12 @@ impl Session {
         let cancel = self.cancel.clone();
         let result = async {
             let lane = self.participant(place, path, true).await?;
-            cancel.enter(lane);
-            lane.send(out.freeze()).await?;
-            let result = read_rows(lane).await;
-            if cancel.leave(lane) {
-                cancel.settled().await;
-                if !lane.busy {
-                    let _ = lane.query("").await;
-                }
-            }
-            result
+            cancel
+                .over(lane, async |lane| {
+                    lane.send(out.freeze()).await?;
+                    read_rows(lane).await
+                })
+                .await
         }
         .await;
         result.inspect_err(|_| self.note_failure())

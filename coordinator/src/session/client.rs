@@ -147,14 +147,13 @@ impl Client {
         self.stream.read_buf(&mut self.input).await
     }
 
-    /// Writes all of the output.
+    /// Writes all of the output. Cancel safe.
     ///
     /// # Errors
     /// I/O errors: the client is gone.
     pub async fn flush(&mut self) -> Result<()> {
         if !self.output.is_empty() && !self.hold_output {
-            self.stream.write_all(&self.output).await?;
-            self.output.clear();
+            self.stream.write_all_buf(&mut self.output).await?;
             if self.output.capacity() > 4 * OUTPUT_BYTES_MAX {
                 self.output = BytesMut::with_capacity(8 << 10);
             }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use atoll_planner::plan::{Access, Plan, Residue, Session as SessionPlan};
 use atoll_wire::backend::Column;
+use atoll_wire::frontend;
+use bytes::BytesMut;
 
 use super::extended::Bound;
 use super::{Held, Session};
@@ -11,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::execute::route::Route;
 use crate::place::Place;
 use crate::plans::{Description, Statement};
-use crate::pool::Need;
 
 /// One backend's share of a statement: all of it.
 pub struct Target {
@@ -48,10 +49,10 @@ impl Session {
             Plan::Sharded(sharded) => {
                 let route = self.route(sharded.colocation, sharded.key_type, &sharded.keys, Some(bound)).await?;
                 let Route::One(shard) = route else { return Ok(None) };
-                let sql = (!sharded.single.is_verbatim()).then(|| sharded.single.render(shard.id));
+                let (path, sql) = self.on_shard(sharded, shard.id);
                 Ok(Some(Target {
                     place: Place::data(shard.group),
-                    path: self.shard_path(shard.id),
+                    path,
                     sql,
                     access: sharded.access,
                     residue: sharded.residue,
@@ -73,7 +74,8 @@ impl Session {
         let nothing = || Description { parameters: Vec::new(), columns: None };
         let description = match &statement.plan {
             Plan::Empty => nothing(),
-            Plan::Refuse(refusal) => return Err(self.refusal(refusal, statement).await),
+            // PostgreSQL's own error, if it has one; what Atoll refuses is said when it is to run.
+            Plan::Refuse(_) => self.ask_postgres(&statement.text, &statement.types, Place::CATALOG).await?,
             Plan::Distribute(call) => {
                 Description { parameters: Vec::new(), columns: Some(vec![column(&call.column, VOID, 4)]) }
             }
@@ -120,13 +122,10 @@ impl Session {
         let Plan::Session(SessionPlan::Cursor { name: Some(name) }) = &statement.plan else { return Ok(nothing) };
         let Some(place) = self.cursors.get(name).copied() else { return Ok(nothing) };
         let path = self.plain_path();
-        let (mut held, prelude) = self.hold(place, &path).await?;
+        let cancel = self.cancel.clone();
+        let mut held = self.hold_ready(place, &path).await?;
         let lane = self.lane(&mut held);
-        if prelude.ready > 0 {
-            lane.send(prelude.frames.freeze()).await?;
-            lane.collect(prelude.ready).await?;
-        }
-        let described = lane.describe(&statement.text, &[]).await;
+        let described = cancel.over(lane, async |lane| lane.describe(&statement.text, &[]).await).await;
         self.let_go(held, false);
         if described.is_err() {
             self.note_failure();
@@ -153,33 +152,51 @@ impl Session {
         }
     }
 
+    /// PostgreSQL's own words for a Bind that it would not accept either; `error` when it does.
+    pub(super) async fn judge_bind(
+        &mut self,
+        statement: &Arc<Statement>,
+        bound: &Bound,
+        portal: &str,
+        error: Error,
+    ) -> Error {
+        let asked = async {
+            let mut out = BytesMut::new();
+            frontend::parse("", &statement.text, &bound.types, &mut out);
+            frontend::bind_renamed(&bound.frame, portal, "", &mut out)?;
+            frontend::sync(&mut out);
+            let mut lane = self.catalog_lane().await?;
+            lane.send(out.freeze()).await?;
+            let judged = lane.collect(1).await;
+            lane.release();
+            judged
+        };
+        match asked.await {
+            Err(judged @ Error::Server(_)) if judged.sqlstate().starts_with("22") || judged.sqlstate() == "08P01" => {
+                judged
+            }
+            _ => error,
+        }
+    }
+
     fn has_own(&self, place: Place) -> bool {
         self.pinned.iter().any(|(pinned, _)| *pinned == place)
             || self.transaction.as_ref().is_some_and(|transaction| transaction.has(place))
     }
 
-    async fn describe_apart(&mut self, text: &str, types: &[u32]) -> Result<Description> {
-        let path = self.plain_path();
-        let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
-        self.settle(&mut lane).await?;
-        if lane.state.search_path.as_ref() != Some(&path) {
-            lane.query(&format!("SET search_path = {path}")).await?;
-            lane.state.search_path = Some(path);
-        }
-        let described = lane.describe(text, types).await;
+    pub(super) async fn describe_apart(&mut self, text: &str, types: &[u32]) -> Result<Description> {
+        let mut lane = self.catalog_lane().await?;
+        let described = self.cancel.over(&mut lane, async |lane| lane.describe(text, types).await).await;
         lane.release();
         described
     }
 
     async fn describe_joined(&mut self, text: &str, types: &[u32], place: Place) -> Result<Description> {
         let path = self.plain_path();
-        let (mut held, prelude) = self.hold(place, &path).await?;
+        let cancel = self.cancel.clone();
+        let mut held = self.hold_ready(place, &path).await?;
         let lane = self.lane(&mut held);
-        if prelude.ready > 0 {
-            lane.send(prelude.frames.freeze()).await?;
-            lane.collect(prelude.ready).await?;
-        }
-        let described = lane.describe(text, types).await;
+        let described = cancel.over(lane, async |lane| lane.describe(text, types).await).await;
         if let Held::Alone(..) | Held::Pinned(_) = held {
             self.let_go(held, false);
         }

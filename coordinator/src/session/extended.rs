@@ -17,7 +17,7 @@ use super::simple::Ask;
 use super::{Held, Session};
 use crate::error::{Error, Result, sqlstate};
 use crate::place::Place;
-use crate::plans::Statement;
+use crate::plans::{Description, Statement};
 
 /// A batch is gathered up to this many bytes before it is begun.
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -49,6 +49,14 @@ impl Bound {
         let (parameters, parameter_formats, result_formats) =
             (bind.parameters, bind.parameter_formats, bind.result_formats);
         Ok(Self { parameters, parameter_formats, result_formats, frame, types: Vec::new(), describe })
+    }
+
+    /// Whether a value sent as text cannot be text.
+    fn has_bad_text(&self) -> bool {
+        self.parameters.iter().enumerate().any(|(index, value)| {
+            format_of(&self.parameter_formats, index) == 0
+                && value.as_ref().is_some_and(|value| value.contains(&0) || std::str::from_utf8(value).is_err())
+        })
     }
 
     /// The type of parameter `index` (from 0); 0 when it is not known.
@@ -236,7 +244,7 @@ impl Session {
         if texts.len() > 1 {
             return Err(Error::sql("42601", "cannot insert multiple commands into a prepared statement"));
         }
-        let statement = self.plan(texts.pop().unwrap_or_default(), &parse.types);
+        let statement = self.plan(texts.pop().unwrap_or_default(), &parse.types).await?;
         if !matches!(statement.plan, Plan::Transaction(_)) {
             self.check_not_failed()?;
         }
@@ -258,31 +266,55 @@ impl Session {
 
     async fn bind(&mut self, batch: &mut Batch, frame: Frame) -> Result<()> {
         let bind = Bind::decode(&frame)?;
-        let statement = self.prepared(bind.statement)?.statement.clone();
-        let statement = self.fresh(statement);
+        let known = self.prepared(bind.statement)?.statement.clone();
+        let (formats, given) = (bind.parameter_formats.len(), bind.parameters.len());
+        if formats > 1 && formats != given {
+            return Err(Error::sql(
+                sqlstate::PROTOCOL_VIOLATION,
+                format!("bind message has {formats} parameter formats but {given} parameters"),
+            ));
+        }
+        if let Some(code) = bind.parameter_formats.iter().find(|code| !matches!(code, 0 | 1)) {
+            return Err(unsupported_format(*code));
+        }
+        let statement = self.fresh(&known).await?;
         let portal = bind.portal.to_owned();
+        let description = self.described_before(&known, &statement).await?;
+        let expected = description.parameters.len();
+        if given != expected {
+            return Err(Error::sql(
+                sqlstate::PROTOCOL_VIOLATION,
+                format!(
+                    "bind message supplies {given} parameters, but prepared statement \"{}\" requires {expected}",
+                    bind.statement
+                ),
+            ));
+        }
         if !matches!(statement.plan, Plan::Transaction(_)) {
             self.check_not_failed()?;
         }
         if !portal.is_empty() && self.portals.contains_key(&portal) {
             return Err(Error::sql("42P03", format!("cursor \"{portal}\" already exists")));
         }
-        let types = self.describe(&statement).await?.parameters.clone();
-        let expected = types.len();
-        if bind.parameters.len() != expected {
+        let (formats, columns) = (bind.result_formats.len(), description.columns.as_ref().map_or(0, Vec::len));
+        let mut bound = Bound::decode(frame, false)?;
+        bound.types.clone_from(&description.parameters);
+        let bound = Arc::new(bound);
+        if bound.has_bad_text() {
+            let error = Error::sql("22021", "invalid byte sequence for encoding \"UTF8\"");
+            return Err(self.judge_bind(&statement, &bound, &portal, error).await);
+        }
+        let target = match self.single_target(&statement, &bound).await {
+            Ok(target) => target,
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => return Err(self.judge_bind(&statement, &bound, &portal, error).await),
+        };
+        if formats > 1 && formats != columns {
             return Err(Error::sql(
                 sqlstate::PROTOCOL_VIOLATION,
-                format!(
-                    "bind message supplies {} parameters, but prepared statement \"{}\" requires {expected}",
-                    bind.parameters.len(),
-                    bind.statement
-                ),
+                format!("bind message has {formats} result formats but query has {columns} columns"),
             ));
         }
-        let mut bound = Bound::decode(frame, false)?;
-        bound.types = types;
-        let bound = Arc::new(bound);
-        let target = self.single_target(&statement, &bound).await?;
         let state = match target {
             None => {
                 self.local(batch, backend::bind_complete);
@@ -303,9 +335,37 @@ impl Session {
         Ok(())
     }
 
+    /// The description of a prepared statement as planned anew, which must return what it returned before.
+    ///
+    /// # Errors
+    /// 0A000 when it does not; what PostgreSQL says of a statement that it does not accept any more.
+    pub(super) async fn described_before(
+        &mut self,
+        known: &Arc<Statement>,
+        now: &Arc<Statement>,
+    ) -> Result<Arc<Description>> {
+        let description = self.describe(now).await?;
+        let shape = |columns: &Option<Vec<Column>>| {
+            columns.as_ref().map(|columns| {
+                let shape = columns.iter().map(|column| (column.name.clone(), column.type_oid, column.typmod));
+                shape.collect::<Vec<_>>()
+            })
+        };
+        if !Arc::ptr_eq(known, now)
+            && let Some(before) = known.description.get()
+            && shape(&before.columns) != shape(&description.columns)
+        {
+            return Err(Error::unsupported("cached plan must not change result type"));
+        }
+        Ok(description)
+    }
+
     /// The statement as planned under the facts of now, if DDL came in between.
-    fn fresh(&mut self, statement: Arc<Statement>) -> Arc<Statement> {
-        self.plan(&statement.text, &statement.types)
+    pub(super) async fn fresh(&mut self, statement: &Arc<Statement>) -> Result<Arc<Statement>> {
+        if statement.is_planned_under(&self.planning_facts(), &self.plain_path()) {
+            return Ok(statement.clone());
+        }
+        self.plan(&statement.text, &statement.types).await
     }
 
     /// Bind on the backend, which is told the statement first when it does not know it.
@@ -383,7 +443,7 @@ impl Session {
         let out = batch.out.split().freeze();
         let due = std::mem::take(&mut batch.due);
         let copy_end = if self.batch_synced { CopyEnd::SyncAgain } else { CopyEnd::FirstSync };
-        let relayed = self.exchange(&mut held, out, due, copy_end).await;
+        let relayed = self.exchange(&mut held, out, due, copy_end, false).await;
         self.tier = super::Tier::Relay;
         let (access, residue) = (batch.access, batch.residue);
         (batch.access, batch.residue) = (Access::Read, Residue::Clean);
@@ -401,6 +461,12 @@ impl Session {
                 backend::parameter_description(&description.parameters, out);
                 push_description(description.columns.as_deref(), &[], out);
             });
+            return Ok(());
+        }
+        if let Some(place) = self.cursor_place(name) {
+            self.engage_again(batch, place).await?;
+            frontend::describe(b'P', name, &mut batch.out);
+            batch.due.push_back(Expect::Description { hide_no_data: false });
             return Ok(());
         }
         let portal = self.portal(name)?;
@@ -429,25 +495,27 @@ impl Session {
     }
 
     async fn execute_message(&mut self, batch: &mut Batch, name: &str, max_rows: i32) -> Result<()> {
+        if let Some(place) = self.cursor_place(name) {
+            self.check_not_failed()?;
+            self.engage_again(batch, place).await?;
+            frontend::execute(name, max_rows, &mut batch.out);
+            batch.due.push_back(Expect::Execute);
+            return Ok(());
+        }
         let portal = self.portal(name)?;
         let (statement, bound, state) = (portal.statement.clone(), portal.bound.clone(), portal.state.clone());
         match state {
             PortalState::There(place, portal_name) => {
-                if !batch.held.as_ref().is_some_and(|(held, _)| *held == place) {
-                    // A portal of an earlier batch: its lane is the transaction's.
-                    let path = self.transaction.as_ref().and_then(|transaction| {
-                        let index = transaction.position(place)?;
-                        transaction.participants[index].lane.state.search_path.clone()
-                    });
-                    let path = path.unwrap_or_else(|| self.plain_path());
-                    self.engage(batch, place, &path).await?;
-                }
+                self.engage_again(batch, place).await?;
                 frontend::execute(&portal_name, max_rows, &mut batch.out);
                 batch.due.push_back(Expect::Execute);
                 Ok(())
             }
             PortalState::Here => {
                 self.drain(batch).await?;
+                if let Some(code) = bound.result_formats.iter().find(|code| !matches!(code, 0 | 1)) {
+                    return Err(unsupported_format(*code));
+                }
                 if max_rows > 0 && self.describe(&statement).await?.columns.is_some() {
                     return self.start_limited(name, &statement, &bound, max_rows).await;
                 }
@@ -464,6 +532,24 @@ impl Session {
                 Err(Error::sql("55000", format!("portal \"{name}\" cannot be run")))
             }
         }
+    }
+
+    /// Where an SQL cursor of this name lives, which the protocol calls a portal, too.
+    fn cursor_place(&self, name: &str) -> Option<Place> {
+        if self.portals.contains_key(name) { None } else { self.cursors.get(name).copied() }
+    }
+
+    /// [`Session::engage`] for a portal of an earlier batch: its lane is the transaction's, and stays as it stands.
+    async fn engage_again(&mut self, batch: &mut Batch, place: Place) -> Result<()> {
+        if batch.held.as_ref().is_some_and(|(held, _)| *held == place) {
+            return Ok(());
+        }
+        let path = self.transaction.as_ref().and_then(|transaction| {
+            let index = transaction.position(place)?;
+            transaction.participants[index].lane.state.search_path.clone()
+        });
+        let path = path.unwrap_or_else(|| self.plain_path());
+        self.engage(batch, place, &path).await
     }
 
     fn set_state(&mut self, name: &str, state: PortalState) {
@@ -524,8 +610,8 @@ impl Session {
             backend::portal_suspended(&mut self.client.output);
             self.set_state(name, PortalState::Rows(rows, end, command_tag));
         } else {
-            let verb = command_tag.split(' ').next().unwrap_or("SELECT");
-            backend::command_complete(&format!("{verb} {}", end - next), &mut self.client.output);
+            let counted = tag_with_count(&command_tag, end - next);
+            backend::command_complete(&counted, &mut self.client.output);
             self.set_state(name, PortalState::Rows(rows, end, command_tag));
         }
         Ok(())
@@ -543,6 +629,18 @@ impl Session {
             return;
         }
         self.local(batch, backend::close_complete);
+    }
+}
+
+fn unsupported_format(code: i16) -> Error {
+    Error::sql(sqlstate::INVALID_PARAMETER_VALUE, format!("unsupported format code: {code}"))
+}
+
+/// A command tag with another number of rows, where it has one.
+fn tag_with_count(command_tag: &str, rows: usize) -> String {
+    match command_tag.rsplit_once(' ') {
+        Some((verb, count)) if count.parse::<u64>().is_ok() => format!("{verb} {rows}"),
+        _ => command_tag.to_owned(),
     }
 }
 

@@ -44,6 +44,7 @@ impl Session {
     /// # Errors
     /// 53300, 57P03; what PostgreSQL says of the settings.
     pub async fn hold(&mut self, place: Place, path: &Arc<str>) -> Result<(Held, Prelude)> {
+        self.cancel.check()?;
         let mut prelude = Prelude::default();
         let held = match self.transaction.as_ref().map(|transaction| transaction.position(place)) {
             Some(Some(index)) => Held::Joined(index),
@@ -73,6 +74,20 @@ impl Session {
         settle(lane, &settings, session).await?;
         set_path(lane, path, &mut prelude);
         Ok((held, prelude))
+    }
+
+    /// [`Session::hold`], with the prelude done: for work that does not begin with frames.
+    ///
+    /// # Errors
+    /// As [`Session::hold`].
+    pub async fn hold_ready(&mut self, place: Place, path: &Arc<str>) -> Result<Held> {
+        let (mut held, prelude) = self.hold(place, path).await?;
+        if prelude.ready > 0 {
+            let lane = self.lane(&mut held);
+            lane.send(prelude.frames.freeze()).await?;
+            lane.collect(prelude.ready).await?;
+        }
+        Ok(held)
     }
 
     /// The lane behind a [`Held`].
@@ -135,10 +150,29 @@ impl Session {
         };
         let key = LaneKey { database, role };
         let settings = &self.settings;
-        pool.take(&key, need, |lane| {
+        let taken = pool.take(&key, need, |lane| {
             lane.state.search_path.as_ref() == Some(path) && Arc::ptr_eq(&lane.state.settings, settings)
-        })
-        .await
+        });
+        tokio::select! {
+            biased;
+            taken = taken => taken,
+            cancelled = self.cancel.requested() => Err(cancelled),
+        }
+    }
+
+    /// A lane of the catalog database beside the transaction, its settings and search_path in line: for questions.
+    ///
+    /// # Errors
+    /// As [`Session::hold`].
+    pub async fn catalog_lane(&self) -> Result<Pooled> {
+        let path = self.plain_path();
+        let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
+        self.settle(&mut lane).await?;
+        if lane.state.search_path.as_ref() != Some(&path) {
+            lane.query(&format!("SET search_path = {path}")).await?;
+            lane.state.search_path = Some(path);
+        }
+        Ok(lane)
     }
 
     /// Brings a backend that is not in a transaction in line with the session.

@@ -303,6 +303,10 @@ impl Session {
 
     /// Tells the client of reported settings that changed, as PostgreSQL does right before ReadyForQuery.
     pub(super) fn report_settings(&mut self) {
+        if self.reported_for.as_ref().is_some_and(|settings| Arc::ptr_eq(settings, &self.settings)) {
+            return;
+        }
+        self.reported_for = Some(self.settings.clone());
         for name in REPORTED.iter().filter(|name| **name != "search_path") {
             let value = self.settings.get(name).or_else(|| self.reported_default.get(*name).map(String::as_str));
             let Some(value) = value.map(str::to_owned) else { continue };
@@ -406,19 +410,13 @@ impl Session {
         if self.statements.contains_key(name) {
             return Err(Error::sql("42P05", format!("prepared statement \"{name}\" already exists")));
         }
-        let path = self.plain_path();
-        let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
-        self.settle(&mut lane).await?;
-        if lane.state.search_path.as_ref() != Some(&path) {
-            lane.query(&format!("SET search_path = {path}")).await?;
-            lane.state.search_path = Some(path);
-        }
+        let mut lane = self.catalog_lane().await?;
         lane.query(text).await?;
         let described = lane.describe_prepared(name).await;
         lane.query(&format!("DEALLOCATE {}", quote_identifier(name))).await?;
         lane.release();
         let described = described?;
-        let statement = self.plan(inner, &described.parameters);
+        let statement = self.plan(inner, &described.parameters).await?;
         if let Plan::Refuse(refusal) = &statement.plan {
             return Err(Error::Refused(Box::new(refusal.clone())));
         }
@@ -433,8 +431,8 @@ impl Session {
         let prepared = self.statements.get(name).cloned().ok_or_else(|| {
             Error::sql(sqlstate::UNDEFINED_STATEMENT, format!("prepared statement \"{name}\" does not exist"))
         })?;
-        let statement = self.plan(&prepared.statement.text, &prepared.statement.types);
-        let description = self.describe(&statement).await?;
+        let statement = self.fresh(&prepared.statement).await?;
+        let description = self.described_before(&prepared.statement, &statement).await?;
         if arguments.len() != description.parameters.len() {
             return Err(Error::sql("42601", format!("wrong number of parameters for prepared statement \"{name}\""))
                 .with_detail(format!(
@@ -478,8 +476,7 @@ impl Session {
         let sets = if self.transaction.is_some() {
             self.run_at(Place::CATALOG, path, sql, false).await?
         } else {
-            let mut lane = self.pooled(Place::CATALOG, path, Need::Fresh).await?;
-            self.settle(&mut lane).await?;
+            let mut lane = self.catalog_lane().await?;
             let sets = lane.query(sql).await;
             lane.release();
             sets?
@@ -500,7 +497,7 @@ impl Session {
             return Err(Error::sql("25P01", "DECLARE CURSOR can only be used in transaction blocks"));
         }
         let residue = if hold { Residue::Pins } else { Residue::Clean };
-        let inner = self.plan(query, &statement.types);
+        let inner = self.plan(query, &statement.types).await?;
         let (place, path) = match &inner.plan {
             Plan::Relay(Relay { site, text: None, .. }) => (self.place_of(*site), self.plain_path()),
             Plan::Relay(Relay { text: Some(_), .. }) => (Place::CATALOG, self.plain_path()),
@@ -543,7 +540,7 @@ impl Session {
         ask: Ask<'_>,
     ) -> Result<()> {
         let head = cursor_head(&statement.text, query)?;
-        let inner = self.plan(query, &statement.types);
+        let inner = self.plan(query, &statement.types).await?;
         self.describe(&inner).await?;
         self.stage_fragments(merge, &inner, ask).await.inspect_err(|_| self.note_failure())?;
         let path = self.plain_path();
@@ -565,8 +562,8 @@ impl Session {
         };
         match self.route(sharded.colocation, sharded.key_type, &sharded.keys, bound).await? {
             Route::One(shard) => {
-                let sql = (!sharded.single.is_verbatim()).then(|| sharded.single.render(shard.id));
-                Ok(Some((Place::data(shard.group), self.shard_path(shard.id), sql)))
+                let (path, sql) = self.on_shard(sharded, shard.id);
+                Ok(Some((Place::data(shard.group), path, sql)))
             }
             Route::Many(_) => Ok(None),
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use atoll_planner::quote_literal;
 use atoll_wire::backend;
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::client::{Client, ClientStream};
+use super::relay::Within;
 use super::settings::{REPORTED, Settings};
 use super::{Session, Tier};
 use crate::error::{Error, Result, sqlstate};
@@ -79,7 +80,10 @@ async fn serve_counted(worker: &Arc<Worker>, socket: TcpStream, connected: usize
         Ok(greeting) => greeting,
         Err(error) => return farewell(client, error).await,
     };
-    let (pid, secret, cancel) = cluster.cancels.register(&greeting.database);
+    if let Err(error) = check_limits(worker, &greeting) {
+        return farewell(client, error).await;
+    }
+    let (pid, secret, cancel) = cluster.cancels.register(&greeting.database, &greeting.user);
     let result = async {
         let mut session = match Session::open(worker, client, greeting, cancel).await {
             Ok(session) => session,
@@ -116,6 +120,29 @@ async fn farewell(mut client: Client, error: Error) -> Result<()> {
         client.close().await;
     }
     Err(error)
+}
+
+/// What ALTER ROLE and ALTER DATABASE set for this login: the data databases' backends do not know it by themselves. What only a superuser
+/// may set is left to PostgreSQL, which gives it to the catalog database's backends.
+async fn role_settings(worker: &Worker, lane: &mut Lane, greeting: &Greeting) -> Result<Vec<(String, String)>> {
+    let roles = worker.cluster.keeper.roles();
+    let settings = roles.settings(&greeting.user, &greeting.database);
+    let superuser = roles.get(&greeting.user).is_some_and(|role| role.superuser);
+    if settings.is_empty() || superuser {
+        return Ok(settings.into_iter().collect());
+    }
+    let names: Vec<String> = settings.keys().map(|name| quote_literal(name)).collect();
+    let sql = format!(
+        "SELECT name FROM pg_catalog.pg_settings WHERE context <> 'user' AND lower(name) IN ({})",
+        names.join(", ").to_lowercase()
+    );
+    let sets = lane.query(&sql).await?;
+    let theirs: Vec<&str> = sets.iter().flat_map(|set| &set.rows).filter_map(|row| row.first()?.as_deref()).collect();
+    Ok(settings
+        .iter()
+        .filter(|(name, _)| !theirs.contains(&name.as_str()))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect())
 }
 
 /// The settings as PostgreSQL itself writes their values.
@@ -246,10 +273,12 @@ fn command_line_settings(options: &str) -> Result<Vec<(String, String)>> {
             None if word == "-c" => words.next(),
             None => word.strip_prefix("-c").map(str::to_owned),
         };
-        let (name, value) = assignment
-            .as_deref()
-            .and_then(|assignment| assignment.split_once('='))
+        let assignment = assignment
             .ok_or_else(|| fatal("42601", format!("invalid command-line argument for server process: {word}")))?;
+        let (name, value) = assignment.split_once('=').ok_or_else(|| {
+            let dashes = if word.starts_with("--") { "--" } else { "-c " };
+            fatal("42601", format!("{dashes}{assignment} requires a value"))
+        })?;
         settings.push((name.replace('-', "_"), value.to_owned()));
     }
     Ok(settings)
@@ -258,10 +287,15 @@ fn command_line_settings(options: &str) -> Result<Vec<(String, String)>> {
 /// Checks who it is, as far as the configuration asks, and says AuthenticationOk.
 async fn authenticate(worker: &Worker, client: &mut Client, greeting: &Greeting) -> Result<()> {
     let cluster = &worker.cluster;
+    if !cluster.keeper.is_ready() {
+        return Err(fatal(sqlstate::CANNOT_CONNECT_NOW, "the database system is starting up"));
+    }
     let roles = cluster.keeper.roles();
     let role = roles.get(&greeting.user);
     if cluster.config.auth == "scram" {
-        let verifier = role.and_then(|role| role.verifier.as_deref()).filter(|text| text.starts_with("SCRAM-SHA-256$"));
+        let valid = role.filter(|role| role.is_valid(SystemTime::now()));
+        let verifier =
+            valid.and_then(|role| role.verifier.as_deref()).filter(|text| text.starts_with("SCRAM-SHA-256$"));
         let mut scram = match verifier.map(ServerScram::new) {
             Some(Ok(scram)) => scram,
             // A role without a usable password fails like a wrong password, and as late.
@@ -297,6 +331,24 @@ async fn authenticate(worker: &Worker, client: &mut Client, greeting: &Greeting)
             Ok(())
         }
     }
+}
+
+/// CONNECTION LIMIT of the role and the database; superusers have none. Sessions of other coordinators are not counted.
+fn check_limits(worker: &Worker, greeting: &Greeting) -> Result<()> {
+    let cluster = &worker.cluster;
+    let roles = cluster.keeper.roles();
+    let Some(role) = roles.get(&greeting.user).filter(|role| !role.superuser) else { return Ok(()) };
+    let full = |limit: i32, sessions: usize| usize::try_from(limit).is_ok_and(|limit| sessions >= limit);
+    let database = roles.databases.get(&greeting.database).map_or(-1, |listed| listed.connection_limit);
+    if full(database, cluster.cancels.sessions_of(&greeting.database)) {
+        let message = format!("too many connections for database \"{}\"", greeting.database);
+        return Err(fatal(sqlstate::TOO_MANY_CONNECTIONS, message));
+    }
+    if full(role.connection_limit, cluster.cancels.sessions_of_role(&greeting.user)) {
+        let message = format!("too many connections for role \"{}\"", greeting.user);
+        return Err(fatal(sqlstate::TOO_MANY_CONNECTIONS, message));
+    }
+    Ok(())
 }
 
 async fn password_message(client: &mut Client) -> Result<Frame> {
@@ -335,13 +387,14 @@ impl Session {
         };
         let role: Arc<str> = greeting.user.as_str().into();
         let database: Arc<str> = greeting.database.as_str().into();
-        let (paths, others): (Vec<_>, Vec<_>) =
-            greeting.settings.iter().cloned().partition(|(name, _)| name.eq_ignore_ascii_case("search_path"));
-        let settings: Arc<Settings> = Arc::new(others.into_iter().collect());
-
         let pool = worker.pool(&facts.directory, Place::CATALOG.group)?;
         let key = LaneKey { database: database.clone(), role: role.clone() };
         let mut lane = pool.take(&key, Need::Fresh, |_| false).await?;
+        let mut given = role_settings(worker, &mut lane, greeting).await?;
+        given.extend(greeting.settings.iter().cloned());
+        let (paths, others): (Vec<_>, Vec<_>) =
+            given.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("search_path"));
+        let settings: Arc<Settings> = Arc::new(others.into_iter().collect());
         super::lanes::settle(&mut lane, &settings, 0).await?;
         let settings = canonical(&mut lane, &settings).await?;
         lane.state.settings = settings.clone();
@@ -379,6 +432,7 @@ impl Session {
                 names: Vec::new(),
                 reported_default: reported.clone(),
                 reported,
+                reported_for: None,
                 facts,
                 temporary: super::temporary::Temporary::default(),
                 transaction: None,
@@ -390,7 +444,7 @@ impl Session {
                 cursors: HashMap::new(),
                 skipping: false,
                 batch_synced: true,
-                position_offset: 0,
+                within: Within::default(),
                 tier: Tier::Coordinator,
                 worker,
             };

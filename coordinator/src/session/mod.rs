@@ -21,8 +21,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use atoll_planner::directory::ShardId;
 use atoll_wire::backend;
-use atoll_wire::frames::Frame;
+use atoll_wire::frames::{Frame, peek};
 use atoll_wire::frontend::tag;
+use bytes::BytesMut;
+use futures_util::future::select_all;
 
 pub use lanes::{Held, Prelude};
 pub use login::serve;
@@ -30,6 +32,7 @@ pub use login::serve;
 use self::cancel::CancelHandle;
 use self::client::Client;
 use self::extended::{Portal, Prepared};
+use self::relay::Within;
 use self::settings::Settings;
 use self::transaction::{CommitContext, Ending, Transaction};
 use crate::error::{Error, Result, sqlstate};
@@ -79,6 +82,8 @@ pub struct Session {
     /// Values of reported parameters without any SET, and as last told to the client.
     reported_default: HashMap<String, String>,
     reported: HashMap<String, String>,
+    /// The settings that `reported` agrees with.
+    reported_for: Option<Arc<Settings>>,
     facts: Arc<DatabaseFacts>,
     /// What temporary tables of this session hide from its statements.
     temporary: temporary::Temporary,
@@ -96,8 +101,8 @@ pub struct Session {
     skipping: bool,
     /// Whether the messages being answered end with a Sync (or are a simple Query).
     batch_synced: bool,
-    /// Characters of the client's message before the statement that runs.
-    position_offset: usize,
+    /// Where the statement that runs stands in the client's message.
+    within: Within,
     pub tier: Tier,
 }
 
@@ -115,6 +120,11 @@ impl Session {
             let frame = tokio::select! {
                 biased;
                 frame = self.client.next() => frame?,
+                heard = hear(&mut self.pinned), if idle && !self.pinned.is_empty() => {
+                    self.client.output.extend_from_slice(&heard?);
+                    self.client.flush().await?;
+                    continue;
+                }
                 () = shutdown.cancelled(), if idle => {
                     return Err(Error::Fatal {
                         sqlstate: sqlstate::ADMIN_SHUTDOWN,
@@ -123,6 +133,7 @@ impl Session {
                 }
             };
             let Some(frame) = frame else { return Ok(()) };
+            self.cancel.begin();
             self.facts_now().await?;
             match frame.tag {
                 tag::QUERY => self.simple_message(&frame).await?,
@@ -141,6 +152,7 @@ impl Session {
                 tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {}
                 other => return Err(invalid_message(&Frame { tag: other, raw: frame.raw })),
             }
+            self.cancel.end();
         }
     }
 
@@ -277,6 +289,32 @@ impl Session {
             _ => Ok(()),
         }
     }
+}
+
+/// What the session's own backends say unasked: notifications of channels it listens to.
+///
+/// # Errors
+/// FATAL when one of them ended, and with it what the session kept there.
+async fn hear(pinned: &mut [(Place, Pooled)]) -> Result<BytesMut> {
+    let (heard, index, _) = select_all(pinned.iter_mut().map(|(_, lane)| Box::pin(lane.receive_frames()))).await;
+    let ended = |reason: String| Error::Fatal {
+        sqlstate: sqlstate::ADMIN_SHUTDOWN,
+        message: format!("terminating connection because the backend that holds its state ended: {reason}"),
+    };
+    let mut frames = heard.map_err(|error| ended(error.to_string()))?;
+    let mut passed_on = BytesMut::new();
+    while let Some((tag, length)) = peek(&frames) {
+        let frame = frames.split_to(length.min(frames.len()));
+        match tag {
+            b'A' | b'N' => passed_on.extend_from_slice(&frame),
+            b'E' => {
+                let fields = backend::decode::error_fields(&frame[5..])?;
+                return Err(ended(format!("node \"{}\": {}", pinned[index].1.node(), fields.message())));
+            }
+            _ => {}
+        }
+    }
+    Ok(passed_on)
 }
 
 fn invalid_message(frame: &Frame) -> Error {

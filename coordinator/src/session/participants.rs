@@ -20,17 +20,12 @@ impl Session {
     /// # Errors
     /// As [`Session::hold`].
     pub async fn participant(&mut self, place: Place, path: &Arc<str>, write: bool) -> Result<&mut Lane> {
-        let (held, prelude) = self.hold(place, path).await?;
-        let super::Held::Joined(index) = held else {
+        let super::Held::Joined(index) = self.hold_ready(place, path).await? else {
             return Err(Error::internal("work on several places outside a transaction"));
         };
         let transaction = self.transaction.as_mut().expect("joined above");
         let participant = &mut transaction.participants[index];
         participant.wrote |= write;
-        if prelude.ready > 0 {
-            participant.lane.send(prelude.frames.freeze()).await?;
-            participant.lane.collect(prelude.ready).await?;
-        }
         Ok(&mut participant.lane)
     }
 
@@ -43,15 +38,7 @@ impl Session {
         let result = async {
             let lane = self.participant(place, path, write).await?;
             lane.notices.clear();
-            cancel.enter(lane);
-            let result = lane.query(sql).await;
-            if cancel.leave(lane) {
-                cancel.settled().await;
-                if !lane.busy {
-                    let _ = lane.query("").await;
-                }
-            }
-            result
+            cancel.over(lane, async |lane| lane.query(sql).await).await
         }
         .await;
         if result.is_err() {
@@ -150,11 +137,7 @@ impl Autocommit for Session {
         }
         let cancel = self.cancel.clone();
         lane.notices.clear();
-        cancel.enter(&lane);
-        let result = lane.query(sql).await;
-        if cancel.leave(&lane) {
-            cancel.settled().await;
-        }
+        let result = cancel.over(&mut lane, async |lane| lane.query(sql).await).await;
         if place == Place::CATALOG {
             self.client.output.extend_from_slice(&lane.notices);
         }

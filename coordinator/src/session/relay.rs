@@ -1,6 +1,7 @@
 //! Tier 1: what a backend answers goes to the client as it came, but for what the coordinator itself asked in between.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use atoll_wire::backend::{self, decode};
 use atoll_wire::frames::{Frame, peek};
@@ -8,7 +9,7 @@ use atoll_wire::frontend::tag;
 use bytes::{BufMut as _, Bytes};
 
 use super::client::Client;
-use super::settings::REPORTED;
+use super::settings::{REPORTED, Settings};
 use crate::error::{Error, Result, sqlstate};
 use crate::facts::{TypeMap, sliced_schema};
 use crate::lane::Lane;
@@ -49,6 +50,8 @@ pub struct Relayed {
     pub error: Option<String>,
     /// The last command tag.
     pub tag: Option<String>,
+    /// The error that was not forwarded.
+    pub kept: Option<Box<backend::ErrorFields>>,
 }
 
 /// What ends a COPY FROM STDIN on the client's side.
@@ -62,18 +65,29 @@ pub enum CopyEnd {
     FirstSync,
 }
 
+/// Where a statement stands in the client's message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Within {
+    /// Characters before it.
+    pub before: usize,
+    /// Characters between its end and the semicolon that follows.
+    pub to_semicolon: Option<usize>,
+}
+
 /// One exchange between a client and a backend.
 pub struct Relay<'a> {
     pub client: &'a mut Client,
     pub lane: &'a mut Lane,
     pub reported: &'a mut HashMap<String, String>,
+    pub reported_for: &'a mut Option<Arc<Settings>>,
     /// Where a group's own type OIDs differ from the catalog database's.
     pub types: Option<&'a TypeMap>,
     pub copy_end: CopyEnd,
     /// The backend's table OIDs are the ones the client knows (catalog database).
     pub keep_tables: bool,
-    /// Characters of the client's message before the statement's text.
-    pub position_offset: usize,
+    pub within: Within,
+    /// The backend's text is not the client's: an error with a position in it is kept for the caller, who knows better.
+    pub rewritten: bool,
 }
 
 impl Relay<'_> {
@@ -159,7 +173,9 @@ impl Relay<'_> {
                 }
                 outcome.error = Some(fields.sqlstate().to_owned());
                 let mut fields = fields;
-                if localize_error(&mut fields, self.position_offset) {
+                if self.rewritten && fields.get(b'P').is_some() {
+                    outcome.kept = Some(Box::new(fields));
+                } else if localize_error(&mut fields, self.within) {
                     backend::error_response(&fields, &mut self.client.output);
                 } else {
                     self.client.push(frame);
@@ -235,6 +251,7 @@ impl Relay<'_> {
         if REPORTED.contains(&name) && self.reported.get(name).is_none_or(|known| known != value) {
             // What the coordinator itself tells a backend is the session's state already; anything else is news.
             self.reported.insert(name.to_owned(), value.to_owned());
+            *self.reported_for = None;
             self.client.push(frame);
         }
         Ok(())
@@ -345,17 +362,27 @@ pub fn rewrite_row_description(frame: &mut [u8], types: Option<&TypeMap>) {
     }
 }
 
-/// Puts a backend's error in the client's terms: users' schemas for slices, positions in the client's message. Whether anything changed.
-pub fn localize_error(fields: &mut backend::ErrorFields, position_offset: usize) -> bool {
+/// Puts a backend's error in the client's terms: users' schemas for slices, positions in the client's message, and its semicolon, which
+/// backends are not sent. Whether anything changed.
+pub fn localize_error(fields: &mut backend::ErrorFields, within: Within) -> bool {
     let mut changed = false;
     if let Some(schema) = fields.get(b's').and_then(sliced_schema).map(str::to_owned) {
         fields.set(b's', schema);
         changed = true;
     }
-    if position_offset > 0
+    let mut offset = within.before;
+    if let Some(blanks) = within.to_semicolon
+        && fields.sqlstate() == "42601"
+        && fields.message() == "syntax error at end of input"
+    {
+        fields.set_message("syntax error at or near \";\"");
+        offset += blanks;
+        changed = true;
+    }
+    if offset > 0
         && let Some(position) = fields.get(b'P').and_then(|text| text.parse::<usize>().ok())
     {
-        fields.set(b'P', (position + position_offset).to_string());
+        fields.set(b'P', (position + offset).to_string());
         changed = true;
     }
     changed

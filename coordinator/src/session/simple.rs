@@ -1,17 +1,20 @@
 //! The simple protocol: a message of statements, answered one after the other; several together are one transaction unless they say otherwise.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
+use atoll_planner::directory::TableName;
 use atoll_planner::plan::{Access, Plan, Refusal, Residue, Site};
+use atoll_planner::quote_literal;
 use atoll_wire::backend;
 use atoll_wire::frames::Frame;
 use atoll_wire::frontend::{self, Query};
 use bytes::Bytes;
 
-use super::relay::{CopyEnd, Expect, Relay, Relayed, localize_error};
+use super::relay::{CopyEnd, Expect, Relay, Relayed, Within, localize_error};
 use super::{Held, Session, Tier};
 use crate::error::{Error, Result};
+use crate::facts::DatabaseFacts;
 use crate::place::Place;
 use crate::plans::{Statement, split_script};
 use crate::pool::Need;
@@ -56,12 +59,12 @@ impl Session {
                 Ok(())
             }
             [one] => {
-                self.position_offset = characters_before(query.sql, one);
+                self.within = within(query.sql, one);
                 self.execute_text(one).await
             }
             many => self.execute_script(query.sql, many).await,
         };
-        self.position_offset = 0;
+        self.within = Within::default();
         self.conclude(outcome).await
     }
 
@@ -91,7 +94,7 @@ impl Session {
     pub(super) fn tell(&mut self, error: &Error) {
         if !error.already_told() {
             let mut fields = error.fields();
-            localize_error(&mut fields, self.position_offset);
+            localize_error(&mut fields, self.within);
             backend::error_response(&fields, &mut self.client.output);
         }
     }
@@ -100,7 +103,7 @@ impl Session {
     async fn execute_script(&mut self, message: &str, statements: &[&str]) -> Result<()> {
         self.check_script(message).await?;
         for text in statements {
-            self.position_offset = characters_before(message, text);
+            self.within = within(message, text);
             self.open_implicit();
             self.execute_text(text).await?;
         }
@@ -112,9 +115,7 @@ impl Session {
 
     /// PostgreSQL reads a whole message before it runs any of it: a syntax error anywhere comes alone.
     async fn check_script(&mut self, message: &str) -> Result<()> {
-        let path = self.plain_path();
-        let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
-        self.settle(&mut lane).await?;
+        let mut lane = self.catalog_lane().await?;
         let described = lane.describe(message, &[]).await;
         lane.release();
         match described {
@@ -127,14 +128,59 @@ impl Session {
     }
 
     async fn execute_text(&mut self, text: &str) -> Result<()> {
-        let statement = self.plan(text, &[]);
+        let statement = self.plan(text, &[]).await?;
         self.execute(&statement, Ask::Simple).await
     }
 
     /// The plan for one statement's text.
-    pub fn plan(&mut self, text: &str, types: &[u32]) -> Arc<Statement> {
-        let facts = self.planning_facts();
-        self.worker.plans.statement(&facts, &self.search_path, &self.names, text, types)
+    ///
+    /// # Errors
+    /// PostgreSQL's own, when it has to be asked for views' definitions.
+    pub async fn plan(&mut self, text: &str, types: &[u32]) -> Result<Arc<Statement>> {
+        loop {
+            let facts = self.planning_facts();
+            let statement = self.worker.plans.statement(&facts, &self.search_path, &self.names, text, types);
+            let Plan::Views(names) = &statement.plan else { return Ok(statement) };
+            self.read_views(&facts, names).await?;
+        }
+    }
+
+    /// Asks the catalog database for views' definitions, with every name in them qualified.
+    async fn read_views(&mut self, facts: &DatabaseFacts, names: &[TableName]) -> Result<()> {
+        let sql = names
+            .iter()
+            .map(|name| {
+                let (schema, name) = (quote_literal(&name.schema), quote_literal(&name.name));
+                format!(
+                    "SELECT CASE WHEN NOT coalesce(reloptions::text[] && \
+                     '{{security_barrier=true,security_barrier=on,security_barrier=1,security_barrier=yes}}', false) \
+                     THEN pg_get_viewdef(oid) END FROM pg_class WHERE relname = {name} AND relnamespace = \
+                     (SELECT oid FROM pg_namespace WHERE nspname = {schema})"
+                )
+            })
+            .collect::<Vec<_>>()
+            .join(";");
+        let path: Arc<str> = "pg_catalog".into();
+        let joined = self.transaction.as_ref().is_some_and(|transaction| transaction.catalog_changed);
+        let sets = if joined {
+            self.run_at(Place::CATALOG, &path, &sql, false).await?
+        } else {
+            let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
+            if lane.state.search_path.as_ref() != Some(&path) {
+                lane.query("SET search_path = pg_catalog").await?;
+                lane.state.search_path = Some(path);
+            }
+            let sets = self.cancel.over(&mut lane, async |lane| lane.query(&sql).await).await;
+            lane.release();
+            sets?
+        };
+        let mut views = facts.views.write().unwrap_or_else(PoisonError::into_inner);
+        for (name, set) in names.iter().zip(sets) {
+            let row = set.rows.into_iter().next();
+            let row = row.ok_or_else(|| Error::sql("42P01", format!("relation \"{}\" does not exist", name.name)))?;
+            views.insert(name.clone(), row.into_iter().next().flatten());
+        }
+        Ok(())
     }
 
     /// Runs one planned statement and answers it, up to and including its CommandComplete.
@@ -150,6 +196,7 @@ impl Session {
         match &statement.plan {
             Plan::Empty => backend::empty_query_response(&mut self.client.output),
             Plan::Transaction(_) => {}
+            Plan::Views(_) => return Err(Error::internal("a statement whose views were not read")),
             Plan::Refuse(refusal) => return Err(self.refusal(refusal, statement).await),
             Plan::Relay(relay) => {
                 let text = match &relay.text {
@@ -242,9 +289,25 @@ impl Session {
             Ask::Bound(_) if self.batch_synced => CopyEnd::SyncAgain,
             Ask::Bound(_) => CopyEnd::FirstSync,
         };
-        let relayed = self.exchange(&mut held, out.freeze(), due, copy_end).await;
+        let rewritten = sql != statement.text;
+        let mut relayed = self.exchange(&mut held, out.freeze(), due, copy_end, rewritten).await;
         self.tier = Tier::Relay;
-        self.after_relay(held, relayed, sql, access, residue).await
+        let kept = relayed.as_mut().ok().and_then(|relayed| relayed.kept.take());
+        let outcome = self.after_relay(held, relayed, sql, access, residue).await;
+        match kept {
+            None => outcome,
+            Some(fields) => Err(self.in_the_clients_text(*fields, statement).await),
+        }
+    }
+
+    /// An error with a position in a text that the client did not write, in PostgreSQL's words for the client's.
+    async fn in_the_clients_text(&mut self, mut fields: backend::ErrorFields, statement: &Arc<Statement>) -> Error {
+        let joined = self.transaction.as_ref().is_some_and(|transaction| transaction.catalog_changed);
+        if !joined && let Err(error @ Error::Server(_)) = self.describe_apart(&statement.text, &statement.types).await {
+            return error;
+        }
+        fields.remove(b'P');
+        Error::Server(Box::new(fields))
     }
 
     /// What follows from how an exchange went.
@@ -289,6 +352,7 @@ impl Session {
         out: Bytes,
         due: VecDeque<Expect>,
         copy_end: CopyEnd,
+        rewritten: bool,
     ) -> Result<Relayed> {
         let facts = self.facts();
         let (place, lane) = match held {
@@ -313,28 +377,29 @@ impl Session {
                     client,
                     lane,
                     reported: &mut self.reported,
+                    reported_for: &mut self.reported_for,
                     types,
                     copy_end,
                     keep_tables: place == Place::CATALOG,
-                    position_offset: self.position_offset,
+                    within: self.within,
+                    rewritten,
                 };
                 relay.run(due).await
             }
             Err(error) => Err(error),
         };
-        if self.cancel.leave(lane) {
-            self.cancel.settled().await;
-            if result.is_ok() {
-                // The interrupt is with the backend by now: let it end this empty query rather than somebody's statement.
-                let _ = lane.query("").await;
-            }
-        }
+        self.cancel.leave(lane);
+        self.cancel.settled().await;
         result
     }
 }
 
-/// How many characters of the message stand before one of its statements, as PostgreSQL counts error positions.
-fn characters_before(message: &str, statement: &str) -> usize {
-    let offset = (statement.as_ptr() as usize).saturating_sub(message.as_ptr() as usize);
-    message.get(..offset).map_or(0, |before| before.chars().count())
+/// Where one of a message's statements stands in it, in characters, as PostgreSQL counts error positions.
+fn within(message: &str, statement: &str) -> Within {
+    let start = (statement.as_ptr() as usize).saturating_sub(message.as_ptr() as usize);
+    let before = message.get(..start).map_or(0, |before| before.chars().count());
+    let after = message.get(start + statement.len()..).unwrap_or_default();
+    let blanks = after.chars().take_while(|c| c.is_whitespace()).count();
+    let to_semicolon = after.trim_start().starts_with(';').then_some(blanks);
+    Within { before, to_semicolon }
 }

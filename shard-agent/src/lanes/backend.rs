@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,9 +14,8 @@ use atoll_wire::backend::{decode, tag};
 use atoll_wire::frames::{FrameError, peek};
 use atoll_wire::frontend;
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 
@@ -60,8 +61,7 @@ impl LoginError {
 /// A logged-in backend.
 #[derive(Debug)]
 pub struct Backend {
-    read: OwnedReadHalf,
-    pub(super) write: OwnedWriteHalf,
+    stream: Stream,
     /// What it sent and nobody has taken yet.
     pub(super) inbox: BytesMut,
     spare: usize,
@@ -72,7 +72,87 @@ pub struct Backend {
     pub parameters: HashMap<String, String>,
 }
 
+/// The connection: read and written here, or by whom it was handed over to.
+#[derive(Debug)]
+enum Stream {
+    Live(UnixStream),
+    /// Out of the reactor, so that replies meant for the other process do not wake this one.
+    Parked(StdUnixStream),
+    /// Could not be moved between the two.
+    Broken,
+}
+
 impl Backend {
+    /// Leaves the connection to whoever gets the duplicate that comes back.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn park(&mut self) -> io::Result<()> {
+        self.stream = match std::mem::replace(&mut self.stream, Stream::Broken) {
+            Stream::Live(stream) => Stream::Parked(stream.into_std()?),
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// Takes the connection up again.
+    ///
+    /// # Errors
+    /// When the reactor does not take it.
+    pub fn unpark(&mut self) -> io::Result<()> {
+        self.stream = match std::mem::replace(&mut self.stream, Stream::Broken) {
+            Stream::Parked(stream) => Stream::Live(UnixStream::from_std(stream)?),
+            other => other,
+        };
+        Ok(())
+    }
+
+    pub fn is_parked(&self) -> bool {
+        matches!(self.stream, Stream::Parked(_))
+    }
+
+    /// Another descriptor of a parked connection.
+    ///
+    /// # Errors
+    /// When there is none to be had, or the connection is not parked.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        match &self.stream {
+            Stream::Parked(stream) => Ok(stream.try_clone()?.into()),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    fn live(&mut self) -> io::Result<&mut UnixStream> {
+        match &mut self.stream {
+            Stream::Live(stream) => Ok(stream),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Writes all of `packet`.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn write_all(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.live()?.write_all(packet).await
+    }
+
+    /// Writes some of `packet`.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, packet: &[u8]) -> Poll<io::Result<usize>> {
+        match self.live() {
+            Ok(stream) => Pin::new(stream).poll_write(cx, packet),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Ends the sending half.
+    pub async fn shutdown(&mut self) {
+        if let Ok(stream) = self.live() {
+            // It may be closed already.
+            let _ = stream.shutdown().await;
+        }
+    }
+
     /// Connects to `socket` and logs in; complete when the backend is ready for its first query.
     ///
     /// # Errors
@@ -91,10 +171,8 @@ impl Backend {
     }
 
     async fn handshake(socket: &Path, packet: &[u8]) -> Result<Self, LoginError> {
-        let (read, write) = UnixStream::connect(socket).await?.into_split();
         let mut backend = Self {
-            read,
-            write,
+            stream: Stream::Live(UnixStream::connect(socket).await?),
             inbox: BytesMut::new(),
             spare: SPARE_BYTES_MIN,
             huge: false,
@@ -102,7 +180,7 @@ impl Backend {
             secret: 0,
             parameters: HashMap::new(),
         };
-        backend.write.write_all(packet).await?;
+        backend.write_all(packet).await?;
         loop {
             let (tag, len) = backend.frame().await?;
             let body = &backend.inbox[5..len];
@@ -137,7 +215,7 @@ impl Backend {
         let mut packet = BytesMut::new();
         frontend::query(sql, &mut packet);
         let exchange = async {
-            self.write.write_all(&packet).await?;
+            self.write_all(&packet).await?;
             let mut answer = None;
             loop {
                 let (tag, len) = self.frame().await?;
@@ -214,7 +292,10 @@ impl Backend {
         if self.inbox.capacity() - self.inbox.len() < self.spare.min(SPARE_BYTES_MIN) {
             self.inbox.reserve(self.spare);
         }
-        let read = ready!(poll_read_buf(Pin::new(&mut self.read), cx, &mut self.inbox))?;
+        let Stream::Live(stream) = &mut self.stream else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let read = ready!(poll_read_buf(Pin::new(stream), cx, &mut self.inbox))?;
         if self.inbox.len() == self.inbox.capacity() {
             self.spare = (self.spare * 2).min(SPARE_BYTES_MAX);
         }

@@ -14,7 +14,7 @@ use atoll_wire::rows::{BatchBuilder, ColumnFormat, IpcWriter, RowError, schema};
 use bytes::{Buf, Bytes, BytesMut};
 use tonic::Status;
 
-use super::relay::{Lane, too_long};
+use super::relay::{Lane, broken, too_long};
 use super::statements::{Key, Prepared};
 
 /// Bytes of rows, as PostgreSQL sent them, that make a batch.
@@ -29,8 +29,9 @@ pub struct Run {
     key: Key,
     parameters: Vec<Parameter>,
     formats: Vec<ColumnFormat>,
-    /// Transaction status before it.
-    status_before: u8,
+    in_transaction: bool,
+    /// The caller holds the backend's socket.
+    handed_over: bool,
     attempt: Attempt,
     retried: bool,
     ready: VecDeque<Kind>,
@@ -84,17 +85,19 @@ impl Run {
             })
             .collect::<Result<_, _>>()?;
         let types = fragment.parameters.iter().map(|parameter| parameter.type_oid).collect();
-        let key = Key { sql: fragment.sql, types };
+        let key = Key { sql: fragment.sql, types, version: fragment.version };
         let mut run = Self {
             attempt: Attempt::of(lane, &key),
             key,
             parameters: fragment.parameters,
             formats,
-            status_before: lane.status,
+            in_transaction: fragment.in_transaction,
+            handed_over: lane.backend().is_parked(),
             retried: false,
             ready: VecDeque::new(),
             finished: false,
         };
+        lane.backend().unpark().map_err(|error| broken(&error))?;
         run.send(lane).await;
         lane.meters.fragments.increment(1);
         Ok(run)
@@ -241,7 +244,7 @@ impl Run {
             let outdated = self.attempt.reused && is_outdated(&error[5..]);
             self.attempt.forget(lane, &self.key, outdated);
             // Nothing was executed, and there is no transaction that failed with it.
-            if outdated && self.status_before == b'I' && !self.retried {
+            if outdated && !self.in_transaction && !self.retried {
                 self.retried = true;
                 self.attempt = Attempt::of(lane, &self.key);
                 self.send(lane).await;
@@ -252,7 +255,14 @@ impl Run {
             self.flush(lane, 0);
             self.end_stream(lane);
         }
-        self.done(lane.status);
+        let mut rest = Bytes::new();
+        if self.handed_over {
+            rest = lane.backend().inbox.split().freeze();
+            if lane.backend().park().is_err() {
+                lane.lose();
+            }
+        }
+        self.done(lane.status, rest);
     }
 
     fn end_stream(&mut self, lane: &Lane) {
@@ -274,10 +284,10 @@ impl Run {
                 ErrorFields::new("FATAL", "08006", "the backend's connection ended in the middle of a fragment")
             }));
         }
-        self.done(0);
+        self.done(0, Bytes::new());
     }
 
-    fn done(&mut self, status: u8) {
+    fn done(&mut self, status: u8, rest: Bytes) {
         let attempt = &mut self.attempt;
         let error_frame = match (attempt.error.take(), attempt.own_error.take()) {
             (Some(frame), _) => frame,
@@ -293,6 +303,7 @@ impl Run {
             notice_frames: attempt.notices.split().freeze(),
             transaction_status: status.into(),
             rows: attempt.rows_affected,
+            rest,
         }));
         self.finished = true;
     }

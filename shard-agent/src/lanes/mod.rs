@@ -5,6 +5,7 @@
 
 pub mod backend;
 mod fragment;
+pub mod handover;
 mod relay;
 pub mod slots;
 mod statements;
@@ -62,9 +63,19 @@ impl Service {
             .await
             .map_err(|error| refused(error.sqlstate(), error.to_string()))?;
         slot.register(backend.key());
-        let opened = LaneOpened { backend_pid: backend.pid, parameters: std::mem::take(&mut backend.parameters) };
+        let mut opened = LaneOpened {
+            backend_pid: backend.pid,
+            parameters: std::mem::take(&mut backend.parameters),
+            ..LaneOpened::default()
+        };
         shared.meters.lane_opens.increment(1);
-        Ok((Lane::new(backend, slot, socket, shared.meters.clone()), opened))
+        let mut lane = Lane::new(backend, slot, socket, shared.meters.clone());
+        if open.hand_over {
+            let connection = lane.hand_over().map_err(|error| refused("53000", error.to_string()))?;
+            opened.ticket = shared.handovers.offer(connection).into();
+            opened.handover_socket = shared.settings.handover_socket().display().to_string();
+        }
+        Ok((lane, opened))
     }
 
     async fn slot(&self, deadline: Instant) -> Result<Slot, LaneRefused> {

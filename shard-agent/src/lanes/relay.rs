@@ -5,6 +5,7 @@
 //! reader slows the backend down and nothing piles up here.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,7 +19,6 @@ use atoll_wire::frontend;
 use bytes::{Buf, Bytes, BytesMut};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_stream::Stream;
 use tonic::Status;
@@ -93,12 +93,14 @@ impl Lane {
     ) -> Poll<Event> {
         loop {
             // Replies first, so that PostgreSQL can always go on, also while it is not reading.
-            if let Poll::Ready(event) = self.poll_replies(cx) {
+            if !self.backend().is_parked()
+                && let Poll::Ready(event) = self.poll_replies(cx)
+            {
                 return Poll::Ready(event);
             }
             if !self.outbox.is_empty() {
                 let backend = self.backend.as_mut().expect("only drop takes it");
-                match Pin::new(&mut backend.write).poll_write(cx, &self.outbox) {
+                match backend.poll_write(cx, &self.outbox) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(written)) => self.outbox.advance(written),
                     // Its last words may still be there to be read.
@@ -118,6 +120,10 @@ impl Lane {
             match request.kind {
                 Some(Kind::Frames(frames)) => match count_due(&frames) {
                     Ok(due) => {
+                        // The caller has not fetched the socket, or could not.
+                        if let Err(error) = self.backend().unpark() {
+                            return Poll::Ready(Event::Failed(broken(&error)));
+                        }
                         self.due += due;
                         self.settled = false;
                         self.meters.bytes_in.increment(frames.len() as u64);
@@ -126,7 +132,7 @@ impl Lane {
                     Err(error) => return Poll::Ready(Event::Failed(Status::invalid_argument(error.to_string()))),
                 },
                 Some(Kind::Fragment(fragment)) => {
-                    return Poll::Ready(if self.settled {
+                    return Poll::Ready(if self.settled || self.backend().is_parked() {
                         self.due = 0;
                         Event::Fragment(fragment)
                     } else {
@@ -209,7 +215,16 @@ impl Lane {
     /// Writes `packet` whole; for exchanges in which PostgreSQL reads before it answers.
     pub(super) async fn send(&mut self, packet: &[u8], due: usize) -> io::Result<()> {
         self.due += due;
-        self.backend().write.write_all(packet).await
+        self.backend().write_all(packet).await
+    }
+
+    /// Lets the backend's connection be fetched by the caller: a duplicate of it.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn hand_over(&mut self) -> io::Result<OwnedFd> {
+        self.backend().park()?;
+        self.backend().duplicate()
     }
 
     /// Notes a ReadyForQuery that was read elsewhere.
@@ -222,6 +237,11 @@ impl Lane {
     pub(super) fn lose(&mut self) {
         self.lost = true;
     }
+}
+
+/// The lane's end when its connection cannot change hands.
+pub(super) fn broken(error: &io::Error) -> Status {
+    Status::unavailable(format!("the backend's connection is lost: {error}"))
 }
 
 /// What a client sees instead of a frame of `len` bytes.
@@ -253,7 +273,8 @@ impl Drop for Lane {
     fn drop(&mut self) {
         let (Some(backend), Some(mut slot)) = (self.backend.take(), self.slot.take()) else { return };
         slot.unregister();
-        let busy = self.due > 0;
+        // What somebody else does with it is not known here.
+        let busy = self.due > 0 || backend.is_parked();
         let socket = std::mem::take(&mut self.socket);
         // Outside a runtime the process is ending; PostgreSQL notices the closed connection.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -267,6 +288,9 @@ async fn close(mut backend: Backend, busy: bool, socket: PathBuf, slot: Slot) {
     if busy && let Err(error) = cancel(&socket, backend.key()).await {
         tracing::debug!(%error, pid = backend.pid, "cannot cancel");
     }
+    if let Err(error) = backend.unpark() {
+        tracing::debug!(%error, pid = backend.pid, "cannot take a connection back");
+    }
     let mut packet = BytesMut::new();
     if busy {
         // It may be waiting for the data of a COPY; at any other time this is ignored.
@@ -274,8 +298,8 @@ async fn close(mut backend: Backend, busy: bool, socket: PathBuf, slot: Slot) {
     }
     frontend::terminate(&mut packet);
     let farewell = async {
-        let _ = backend.write.write_all(&packet).await;
-        let _ = backend.write.shutdown().await;
+        let _ = backend.write_all(&packet).await;
+        backend.shutdown().await;
     };
     let _ = timeout(LEAVE_MAX, farewell).await;
     if timeout(LEAVE_MAX, backend.drain()).await.is_err() {

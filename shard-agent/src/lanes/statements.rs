@@ -14,6 +14,8 @@ pub struct Key {
     pub sql: String,
     /// Parameter types as the caller gave them.
     pub types: Vec<u32>,
+    /// Of the definitions it reads, as the caller counts them.
+    pub version: u64,
 }
 
 /// A fragment that the backend knows under a name.
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     fn key(number: usize) -> Key {
-        Key { sql: format!("select {number}"), types: vec![] }
+        Key { sql: format!("select {number}"), types: vec![], version: 1 }
     }
 
     #[test]

@@ -212,6 +212,7 @@ pub fn open_request() -> LaneOpen {
         epoch: 7,
         parameters: HashMap::from([("application_name".into(), "test".into())]),
         wait_ms_max: 10_000,
+        hand_over: false,
     }
 }
 

@@ -12,8 +12,12 @@ use crate::Scenario;
 pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("sleep", |target| cancelled(target, "SELECT pg_sleep(60)")),
     ("sleep_by_key", |target| cancelled(target, "SELECT pg_sleep(60) FROM pr WHERE id = 5")),
+    ("sleep_on_all_shards", |target| {
+        cancelled(target, "SELECT count(*) FROM pr WHERE id > 0 AND length(v || pg_sleep(1)::text) > 0")
+    }),
     ("long_result", |target| cancelled(target, "SELECT count(*) FROM generate_series(1, 1000000000000)")),
     ("in_a_transaction", in_a_transaction),
+    ("extended", extended),
     ("idle", idle),
     ("twice", twice),
     ("wrong_secret", wrong_secret),
@@ -28,11 +32,11 @@ fn cancel(target: &Target, key: (i32, i32)) -> Result<()> {
     talk.until_closed()
 }
 
-/// Cancels again and again until something comes: the statement may not have begun when the first request arrives.
+/// Cancels again and again until the statement has ended: it may not have begun when the first request arrives.
 fn cancel_until_answered(target: &Target, talk: &mut Talk) -> Result<()> {
     for _ in 0..100 {
         cancel(target, talk.cancel_key)?;
-        if talk.comes_within(Duration::from_millis(100))? {
+        if talk.tag_comes_within(b'Z', Duration::from_millis(100))? {
             break;
         }
     }
@@ -75,6 +79,19 @@ fn in_a_transaction(target: &Target) -> Result<Vec<String>> {
     talk.ask(&Messages::new().query("ROLLBACK"))?;
     talk.ask(&Messages::new().query("SELECT v FROM pr WHERE id = 60"))?;
     Ok(without_rows(talk.end()))
+}
+
+fn extended(target: &Target) -> Result<Vec<String>> {
+    let mut talk = Talk::login(target)?;
+    talk.send(&Messages::new().run("SELECT pg_sleep(60)", &[]).run("SELECT 'skipped'", &[]).sync())?;
+    cancel_until_answered(target, &mut talk)?;
+    let mut lines: Vec<String> =
+        talk.lines().into_iter().filter(|line| line.starts_with("Error") || line.starts_with("Ready")).collect();
+    talk.forget();
+    settle(&mut talk)?;
+    talk.ask(&Messages::new().run("SELECT 2", &[]).sync())?;
+    lines.extend(talk.end());
+    Ok(lines)
 }
 
 fn idle(target: &Target) -> Result<Vec<String>> {

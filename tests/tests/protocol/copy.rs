@@ -28,6 +28,7 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("in_with_a_query", in_with_a_query),
     ("in_into_one_table", in_into_one_table),
     ("in_extended", in_extended),
+    ("in_extended_fails_early", in_extended_fails_early),
     ("in_several_per_message", in_several_per_message),
     ("in_a_transaction", in_a_transaction),
     ("in_many_rows", in_many_rows),
@@ -114,6 +115,14 @@ fn in_extended(target: &Target) -> Result<Vec<String>> {
     talk.until(b'G')?;
     talk.ask(&Messages::new().copy_data(b"30053\ta\n").copy_done().run("SELECT 'next'", &[]).sync())?;
     talk.ask(&Messages::new().query(CLEAN))?;
+    Ok(talk.end())
+}
+
+fn in_extended_fails_early(target: &Target) -> Result<Vec<String>> {
+    let mut talk = Talk::login(target)?;
+    talk.ask(&Messages::new().run("COPY nope FROM STDIN", &[]).sync())?;
+    talk.ask(&Messages::new().run("COPY pw (nope) FROM STDIN", &[]).copy_data(b"x\n").copy_done().sync())?;
+    talk.ask(&Messages::new().query("SELECT 1"))?;
     Ok(talk.end())
 }
 

@@ -57,8 +57,12 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("failed_transaction", failed_transaction),
     ("binary", binary),
     ("mixed_formats", mixed_formats),
+    ("wrong_format_counts", wrong_format_counts),
+    ("wrong_parameter_counts", wrong_parameter_counts),
+    ("bad_parameters", bad_parameters),
     ("parse_errors", parse_errors),
     ("declared_types", declared_types),
+    ("changed_table", changed_table),
     ("settings", |target| {
         one(target, &Messages::new().run("SET TimeZone = 'Asia/Tokyo'", &[]).run("SHOW TimeZone", &[]).sync())
     }),
@@ -356,6 +360,57 @@ fn mixed_formats(target: &Target) -> Result<Vec<String>> {
     Ok(talk.end())
 }
 
+fn wrong_format_counts(target: &Target) -> Result<Vec<String>> {
+    let mut talk = Talk::login(target)?;
+    let value: [Option<&[u8]>; 1] = [Some(b"7")];
+    talk.ask(&Messages::new().parse("f", BY_KEY, &[]).bind_formats("", "f", &[0, 0], &value, &[]).sync())?;
+    talk.ask(
+        &Messages::new().bind_formats("", "f", &[], &value, &[0, 0, 0]).describe_portal("").execute("", 0).sync(),
+    )?;
+    talk.ask(&Messages::new().bind_formats("", "f", &[2], &value, &[]).execute("", 0).sync())?;
+    talk.ask(&Messages::new().bind_formats("", "f", &[0], &value, &[2]).execute("", 0).sync())?;
+    Ok(talk.end())
+}
+
+fn wrong_parameter_counts(target: &Target) -> Result<Vec<String>> {
+    let mut talk = Talk::login(target)?;
+    talk.ask(&Messages::new().parse("c", BY_KEY, &[]).bind("", "c", &[]).execute("", 0).sync())?;
+    talk.ask(&Messages::new().bind("", "c", &[Some("1"), Some("2")]).execute("", 0).sync())?;
+    talk.ask(&Messages::new().parse("", "SELECT 1", &[]).bind("", "", &[Some("1")]).execute("", 0).sync())?;
+    talk.ask(&Messages::new().parse("", BY_KEY, &[INT8, TEXT]).describe_statement("").sync())?;
+    talk.ask(&Messages::new().query("SELECT * FROM pr WHERE id = $1"))?;
+    Ok(talk.end())
+}
+
+fn bad_parameters(target: &Target) -> Result<Vec<String>> {
+    let mut talk = Talk::login(target)?;
+    talk.ask(&Messages::new().parse("b", BY_KEY, &[INT8]).bind("", "b", &[Some("x")]).execute("", 0).sync())?;
+    talk.ask(&Messages::new().bind("", "b", &[Some("")]).execute("", 0).sync())?;
+    talk.ask(&Messages::new().bind("", "b", &[Some("99999999999999999999")]).execute("", 0).sync())?;
+    talk.ask(&Messages::new().bind("", "b", &[Some(" 7 ")]).execute("", 0).sync())?;
+    talk.ask(&Messages::new().bind_formats("", "b", &[1], &[Some(&[0, 7])], &[]).execute("", 0).sync())?;
+    talk.ask(&Messages::new().bind_formats("", "b", &[1], &[Some(&[0; 9])], &[]).execute("", 0).sync())?;
+    talk.ask(&Messages::new().bind_formats("", "b", &[1], &[Some(&[])], &[]).execute("", 0).sync())?;
+    let not_utf8: [Option<&[u8]>; 1] = [Some(b"\xff\xfe")];
+    talk.ask(
+        &Messages::new()
+            .parse("", "SELECT * FROM pr WHERE v = $1", &[])
+            .bind_formats("", "", &[], &not_utf8, &[])
+            .execute("", 0)
+            .sync(),
+    )?;
+    let with_zero: [Option<&[u8]>; 1] = [Some(b"a\0b")];
+    talk.ask(
+        &Messages::new()
+            .parse("", "SELECT * FROM pr WHERE v = $1", &[TEXT])
+            .bind_formats("", "", &[], &with_zero, &[])
+            .execute("", 0)
+            .sync(),
+    )?;
+    talk.ask(&Messages::new().bind("", "b", &[Some("7")]).execute("", 0).sync())?;
+    Ok(talk.end())
+}
+
 fn parse_errors(target: &Target) -> Result<Vec<String>> {
     let mut talk = Talk::login(target)?;
     for sql in [
@@ -388,6 +443,28 @@ fn declared_types(target: &Target) -> Result<Vec<String>> {
                 .sync(),
         )?;
     }
+    Ok(talk.end())
+}
+
+fn changed_table(target: &Target) -> Result<Vec<String>> {
+    let mut talk = Talk::login(target)?;
+    talk.ask(&Messages::new().query("CREATE TABLE pr_changed (id int8 PRIMARY KEY, v text)"))?;
+    talk.ask(&Messages::new().query("INSERT INTO pr_changed VALUES (1, 'x')"))?;
+    talk.ask(
+        &Messages::new()
+            .parse("all", "SELECT * FROM pr_changed WHERE id = $1", &[])
+            .parse("v", "SELECT v FROM pr_changed WHERE id = $1", &[])
+            .sync(),
+    )?;
+    let run = |name: &str| Messages::new().bind("", name, &[Some("1")]).execute("", 0).sync();
+    talk.ask(&run("all"))?;
+    talk.ask(&Messages::new().query("ALTER TABLE pr_changed ADD COLUMN n int"))?;
+    talk.ask(&run("all"))?;
+    talk.ask(&run("v"))?;
+    talk.ask(&Messages::new().query("ALTER TABLE pr_changed DROP COLUMN n"))?;
+    talk.ask(&run("all"))?;
+    talk.ask(&Messages::new().query("DROP TABLE pr_changed"))?;
+    talk.ask(&run("v"))?;
     Ok(talk.end())
 }
 

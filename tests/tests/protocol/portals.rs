@@ -53,10 +53,12 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
         )
     }),
     ("returning_with_limit", returning_with_limit),
+    ("utility_with_limit", |target| limited(target, "SHOW TimeZone")),
     ("negative_limit", |target| {
         one(target, &Messages::new().parse("", ONE, &[]).bind("", "", &[]).execute("", -1).sync())
     }),
     ("described_late", described_late),
+    ("cursor_and_portal", cursor_and_portal),
     ("error_in_mid_portal", error_in_mid_portal),
     ("abandoned", abandoned),
 ];
@@ -138,6 +140,16 @@ fn described_late(target: &Target) -> Result<Vec<String>> {
         &[1, 0],
     );
     talk.ask(&open.execute("p", 0).describe_portal("p").describe_statement("s").sync())?;
+    Ok(talk.end())
+}
+
+fn cursor_and_portal(target: &Target) -> Result<Vec<String>> {
+    let mut talk = Talk::login(target)?;
+    talk.ask(&Messages::new().query("BEGIN; DECLARE c CURSOR FOR SELECT id, v FROM pr_one ORDER BY id"))?;
+    talk.ask(&Messages::new().describe_portal("c").execute("c", 2).sync())?;
+    talk.ask(&Messages::new().query("FETCH 2 FROM c"))?;
+    talk.ask(&Messages::new().run("FETCH 3 FROM c", &[]).sync())?;
+    talk.ask(&Messages::new().query("CLOSE c; COMMIT"))?;
     Ok(talk.end())
 }
 

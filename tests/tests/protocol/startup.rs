@@ -26,6 +26,9 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("bad_encoding", |target| {
         refused(target, VERSION_3_0, &[("user", "postgres"), ("database", "app"), ("client_encoding", "nope")])
     }),
+    ("bad_options", |target| {
+        refused(target, VERSION_3_0, &[("user", "postgres"), ("database", "app"), ("options", "-c nope")])
+    }),
     ("no_user", |target| refused(target, VERSION_3_0, &[("database", "app")])),
     ("empty_user", |target| refused(target, VERSION_3_0, &[("user", ""), ("database", "app")])),
     ("unknown_role", |target| refused(target, VERSION_3_0, &[("user", "nobody_here"), ("database", "app")])),

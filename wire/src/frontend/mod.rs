@@ -83,7 +83,8 @@ pub struct Bind<'a> {
 
 impl<'a> Bind<'a> {
     /// # Errors
-    /// 08P01 for a malformed message (also when formats and parameters do not fit in number), 22021 for a name that is not UTF-8.
+    /// 08P01 for a malformed message, 22021 for a name that is not UTF-8. That formats fit the parameters in number, and are 0 or 1, is not
+    /// checked.
     pub fn decode(frame: &'a Frame) -> Result<Self, FrameError> {
         let mut cursor = open(frame, tag::BIND, "Bind")?;
         let portal = cursor.c_str()?;
@@ -93,9 +94,6 @@ impl<'a> Bind<'a> {
         let parameters = (0..count)
             .map(|_| Ok(cursor.field()?.map(|field| frame.raw.slice_ref(field))))
             .collect::<Result<Vec<_>, FrameError>>()?;
-        if parameter_formats.len() > 1 && parameter_formats.len() != parameters.len() {
-            return Err(cursor.malformed());
-        }
         let result_formats = formats(&mut cursor)?;
         cursor.end()?;
         Ok(Self { portal, statement, parameter_formats, parameters, result_formats })
@@ -114,12 +112,7 @@ impl<'a> Bind<'a> {
 
 fn formats(cursor: &mut Cursor<'_>) -> Result<Vec<i16>, FrameError> {
     let count = cursor.u16()?;
-    (0..count)
-        .map(|_| match cursor.i16()? {
-            format @ (0 | 1) => Ok(format),
-            _ => Err(cursor.malformed()),
-        })
-        .collect()
+    (0..count).map(|_| cursor.i16()).collect()
 }
 
 /// What a list of format codes says of item `index`: none means text, one is for all.

@@ -122,10 +122,6 @@ fn nonsense_inside_is_malformed() {
     for (tag, body) in [
         (tag::DESCRIBE, &b"Xname\0"[..]),
         (tag::CLOSE, b"Sname\0more"),
-        // Three formats for two parameters.
-        (tag::BIND, b"\0\0\0\x03\0\0\0\0\0\0\0\x02\xff\xff\xff\xff\xff\xff\xff\xff\0\0"),
-        // A format that does not exist.
-        (tag::BIND, b"\0\0\0\x01\0\x02\0\0\0\0"),
         // A length of -2.
         (tag::BIND, b"\0\0\0\0\0\x01\xff\xff\xff\xfe\0\0"),
         (tag::QUERY, b"SELECT 1\0SELECT 2\0"),
