@@ -78,3 +78,5 @@ CREATE TABLE lineitem (
     l_comment       varchar(44) NOT NULL,
     PRIMARY KEY (l_orderkey, l_linenumber)
 );
+CREATE INDEX lineitem_part ON lineitem (l_partkey, l_suppkey);
+CREATE INDEX orders_customer ON orders (o_custkey);

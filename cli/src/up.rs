@@ -279,7 +279,8 @@ fn write_files(dir: &Path, cluster: &Cluster, owner: &Owner) -> anyhow::Result<(
         owner.make_dir(&dir.join(&node.name), 0o750)?;
         owner.write_file(&layout::agent_config(dir, &node.name), &cluster.agent_toml(dir, node), 0o640)?;
     }
-    let workers = host::processors();
+    // Half of them: PostgreSQL works on the same processors, and fewer threads switch less.
+    let workers = (host::processors() / 2).max(1);
     for coordinator in &cluster.coordinators {
         owner.make_dir(&dir.join(&coordinator.name), 0o750)?;
         let text = cluster.coordinator_toml(dir, coordinator, workers);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use atoll_merge::{Prepared, Unsupported};
+use atoll_planner::directory::ShardId;
 use atoll_planner::plan::Plan;
 use atoll_planner::{Facts, plan, scan};
 use atoll_wire::backend::Column;
@@ -75,6 +76,14 @@ impl Merges {
 }
 
 impl Statement {
+    /// Its text on a shard that takes another one than the client's.
+    pub fn text_on(&self, shard: ShardId) -> String {
+        match &self.plan {
+            Plan::Sharded(sharded) => sharded.single.render(shard),
+            _ => self.text.clone(),
+        }
+    }
+
     /// Whether it would be planned alike now.
     pub fn is_planned_under(&self, facts: &DatabaseFacts, search_path: &Arc<str>) -> bool {
         self.facts == facts.id && (Arc::ptr_eq(&self.search_path, search_path) || self.search_path == *search_path)

@@ -261,6 +261,8 @@ pub struct Fragment {
     pub arm: Template,
     /// Names of its columns, in order.
     pub columns: Vec<FragmentColumn>,
+    /// Columns by which a correlated subquery looks its rows up, again and again: worth an index where the rows are staged.
+    pub looked_up_by: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

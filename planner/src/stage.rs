@@ -12,7 +12,7 @@ use crate::names::{Effect, Routine, Target};
 use crate::plan::{Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
 use crate::scan::{Span, tokens};
 use crate::statement::{Context, refuse};
-use crate::syntax::{Expr, ExprKind};
+use crate::syntax::{Comparison, Expr, ExprKind};
 
 /// Fragments, and the statement (this stretch of the text) over them.
 ///
@@ -148,7 +148,37 @@ fn fragment(
         })
         .collect();
     let keys = occurrence.pins.clone().map_or(Keys::All, Keys::These);
-    Ok(Fragment { name, colocation, keys, arm, columns })
+    let looked_up_by = if renamed { Vec::new() } else { looked_up_by(context, index) };
+    Ok(Fragment { name, colocation, keys, arm, columns, looked_up_by })
+}
+
+/// The table's columns that its own block's WHERE equates with columns of a query around it.
+fn looked_up_by(context: &Context<'_, '_, '_>, index: usize) -> Vec<String> {
+    let analysis = context.analysis;
+    let block = &analysis.blocks[analysis.occurrences[index].block];
+    let mut columns = Vec::new();
+    for conjunct in block.selection.map(Expr::conjuncts).unwrap_or_default() {
+        let ExprKind::Compare { comparison: Comparison::Equal, left, right } = &conjunct.bare().kind else { continue };
+        let column_of = |expr: &Expr<'_>| match &expr.bare().kind {
+            ExprKind::Column(name) => match analysis.resolve(name, block.scope) {
+                (Resolved::Base { occurrence, column }, 0) if occurrence == index => Some(column.to_string()),
+                _ => None,
+            },
+            _ => None,
+        };
+        let is_outer = |expr: &Expr<'_>| match &expr.bare().kind {
+            ExprKind::Column(name) => matches!(analysis.resolve(name, block.scope), (Resolved::Base { .. }, 1..)),
+            _ => false,
+        };
+        for (own, other) in [(left, right), (right, left)] {
+            if is_outer(other) {
+                columns.extend(column_of(own));
+            }
+        }
+    }
+    columns.sort_unstable();
+    columns.dedup();
+    columns
 }
 
 /// A filter's text for an arm, where the table always has an alias: `public.t.a` becomes `t.a`.

@@ -23,13 +23,31 @@ pub fn all() -> Vec<Statement> {
         include_str!("../../../demo/06-rows-of-a-day.sql"),
         include_str!("../../../demo/07-largest-orders.sql"),
         include_str!("../../../demo/08-segments.sql"),
-        include_str!("../../../demo/09-tpch-q1.sql"),
-        include_str!("../../../demo/10-tpch-q4.sql"),
-        include_str!("../../../demo/11-tpch-q6.sql"),
-        include_str!("../../../demo/12-tpch-q12.sql"),
-        include_str!("../../../demo/13-revenue-per-nation.sql"),
-        include_str!("../../../demo/14-stock-per-brand.sql"),
-        include_str!("../../../demo/15-big-orders.sql"),
+        include_str!("../../../demo/09-revenue-per-nation.sql"),
+        include_str!("../../../demo/10-stock-per-brand.sql"),
+        include_str!("../../../demo/11-big-orders.sql"),
+        include_str!("../../../demo/tpch/q01.sql"),
+        include_str!("../../../demo/tpch/q02.sql"),
+        include_str!("../../../demo/tpch/q03.sql"),
+        include_str!("../../../demo/tpch/q04.sql"),
+        include_str!("../../../demo/tpch/q05.sql"),
+        include_str!("../../../demo/tpch/q06.sql"),
+        include_str!("../../../demo/tpch/q07.sql"),
+        include_str!("../../../demo/tpch/q08.sql"),
+        include_str!("../../../demo/tpch/q09.sql"),
+        include_str!("../../../demo/tpch/q10.sql"),
+        include_str!("../../../demo/tpch/q11.sql"),
+        include_str!("../../../demo/tpch/q12.sql"),
+        include_str!("../../../demo/tpch/q13.sql"),
+        include_str!("../../../demo/tpch/q14.sql"),
+        include_str!("../../../demo/tpch/q15.sql"),
+        include_str!("../../../demo/tpch/q16.sql"),
+        include_str!("../../../demo/tpch/q17.sql"),
+        include_str!("../../../demo/tpch/q18.sql"),
+        include_str!("../../../demo/tpch/q19.sql"),
+        include_str!("../../../demo/tpch/q20.sql"),
+        include_str!("../../../demo/tpch/q21.sql"),
+        include_str!("../../../demo/tpch/q22.sql"),
     ]
     .into_iter()
     .map(parse)
@@ -59,7 +77,7 @@ mod tests {
         titles.sort_unstable();
         titles.dedup();
         assert_eq!(titles.len(), all.len());
-        assert!(all.iter().all(|statement| statement.sql.starts_with("SELECT") && statement.sql.ends_with(';')));
+        assert!(all.iter().all(|statement| statement.sql.ends_with(';')));
     }
 
     #[test]
@@ -71,7 +89,7 @@ mod tests {
 
     #[test]
     fn scripts_are_split() {
-        assert_eq!(statements(SCHEMA).count(), 8);
+        assert_eq!(statements(SCHEMA).count(), 10);
         assert_eq!(statements(DISTRIBUTE).count(), 8);
     }
 }

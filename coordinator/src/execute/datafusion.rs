@@ -38,6 +38,9 @@ const ROWS_HERE_MAX: usize = 10_000;
 /// sorts and aggregates, the only ones to look at values, yield no row before they have seen all.
 const BEYOND_ARROW: &str = "22008";
 
+/// The merge wants more memory than one query may have. Sorts and groupings say so before their first row.
+const OUT_OF_MEMORY: &str = "53200";
+
 /// Whether DataFusion took the merge.
 pub enum Attempt {
     Answered,
@@ -143,9 +146,13 @@ impl Session {
             let input = (fragment.name.as_str(), requests);
             run(&engine, &merge_bound, input, borrowed, &cancel, (&encoder, &mut self.client, described)).await
         };
+        let too_large = matches!(&outcome, Err(error) if error.sqlstate() == OUT_OF_MEMORY);
         let mut all = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
         for lane in all.values_mut() {
-            if outcome.is_err() && lane.busy {
+            if too_large && lane.transaction_status != b'I' {
+                // PostgreSQL is to try in the same transaction, which an interrupt would fail.
+                while lane.busy && lane.receive().await.is_ok() {}
+            } else if outcome.is_err() && lane.busy {
                 discard_rest(lane).await;
             }
             cancel.leave(lane);
@@ -158,6 +165,9 @@ impl Session {
             && self.transaction.is_none()
         {
             return Ok(Attempt::Unsupported(fields.message().to_owned()));
+        }
+        if too_large {
+            return Ok(Attempt::Unsupported("more rows than it may hold in memory".to_owned()));
         }
         let rows = outcome.inspect_err(|_| self.note_failure())?;
         backend::command_complete(&format!("SELECT {rows}"), &mut self.client.output);
@@ -219,7 +229,7 @@ async fn run(
         }
     };
     // PostgreSQL describes the rows before it computes the first, but not before it has checked the privileges.
-    let denied = matches!(&outcome, Err(error) if error.sqlstate() == "42501" || error.sqlstate() == BEYOND_ARROW);
+    let denied = matches!(&outcome, Err(error) if ["42501", BEYOND_ARROW, OUT_OF_MEMORY].contains(&error.sqlstate()));
     if !denied {
         out.describe();
     }
@@ -360,9 +370,7 @@ fn merge_error(error: MergeError) -> Error {
         MergeError::Sql(error) => {
             Error::Sql { sqlstate: error.sqlstate, message: error.message, detail: error.detail, hint: None }
         }
-        MergeError::Memory { detail } => Error::sql("53200", "out of memory")
-            .with_detail(detail)
-            .with_hint("SET atoll.merge_engine = postgres lets PostgreSQL run the merge, which spills to disk."),
+        MergeError::Memory { detail } => Error::sql(OUT_OF_MEMORY, "out of memory").with_detail(detail),
         other => Error::sql(sqlstate::INTERNAL, other.to_string()),
     }
 }

@@ -32,9 +32,20 @@ impl Session {
         // PostgreSQL judges the statement before its parts run anywhere.
         let description = self.describe(statement).await?;
         let columns = self.fragment_columns(merge, statement, ask).await?;
-        if merge.datafusion && !self.forces_postgres() {
-            match self.merge_in_datafusion(merge, &columns, statement, ask).await? {
+        let engine = self.settings.get("atoll.merge_engine").unwrap_or("auto").to_owned();
+        if engine != "postgres" {
+            let attempt = if merge.datafusion {
+                self.merge_in_datafusion(merge, &columns, statement, ask).await?
+            } else {
+                Attempt::Unsupported("a statement that is more than a SELECT".to_owned())
+            };
+            match attempt {
                 Attempt::Answered => return Ok(()),
+                Attempt::Unsupported(reason) if engine == "datafusion" => {
+                    return Err(Error::unsupported("DataFusion does not compute this merge as PostgreSQL does")
+                        .with_detail(reason)
+                        .with_hint("SET atoll.merge_engine = auto lets PostgreSQL run it."));
+                }
                 Attempt::Unsupported(reason) => {
                     tracing::debug!(reason, "PostgreSQL merges what DataFusion does not compute alike");
                 }
@@ -67,10 +78,6 @@ impl Session {
         push_description(description.columns.as_deref(), &[], &mut self.client.output);
         let bound = undescribed(ask)?;
         self.relay_statement(place, path, sql, statement, Ask::Bound(&bound), effects).await
-    }
-
-    fn forces_postgres(&self) -> bool {
-        self.settings.get("atoll.merge_engine") == Some("postgres")
     }
 
     /// The columns of each fragment, as the first shard describes them; asked once for each plan.

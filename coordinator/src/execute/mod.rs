@@ -83,8 +83,13 @@ impl Session {
 
     /// The search_path for a statement on one shard, and its text there when it is not the client's own.
     pub fn on_shard(&mut self, sharded: &Sharded, shard: ShardId) -> (Arc<str>, Option<String>) {
-        let path = if sharded.qualified { self.plain_path() } else { self.shard_path(shard) };
-        (path, (!sharded.single.is_verbatim()).then(|| sharded.single.render(shard)))
+        let rendered = (!sharded.single.is_verbatim()).then(|| sharded.single.render(shard));
+        (self.path_on_shard(sharded, shard), rendered)
+    }
+
+    /// The search_path for a statement on one shard.
+    pub fn path_on_shard(&mut self, sharded: &Sharded, shard: ShardId) -> Arc<str> {
+        if sharded.qualified { self.plain_path() } else { self.shard_path(shard) }
     }
 
     /// Statements that take a transaction over several places, which is opened for them when there is none.

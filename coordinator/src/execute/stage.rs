@@ -130,6 +130,13 @@ impl Session {
         self.cancel.settled().await;
         self.let_go_all(lanes);
         result?;
+        if !fragment.looked_up_by.is_empty() {
+            let columns: Vec<String> = fragment.looked_up_by.iter().map(|column| quote_identifier(column)).collect();
+            // A type without an order has no such index; the merge works without.
+            let index = format!("CREATE INDEX ON {table} ({})", columns.join(", "));
+            let guarded = format!("DO $do$ BEGIN {index}; EXCEPTION WHEN undefined_object THEN NULL; END $do$");
+            self.run_at(Place::HOME, &path, &guarded, false).await?;
+        }
         self.run_at(Place::HOME, &path, &format!("ANALYZE {table}"), false).await?;
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use atoll_planner::directory::ShardId;
 use atoll_planner::plan::{Access, Plan, Residue, Session as SessionPlan};
 use atoll_wire::backend::Column;
 use atoll_wire::frontend;
@@ -18,8 +19,8 @@ use crate::plans::{Description, Statement};
 pub struct Target {
     pub place: Place,
     pub path: Arc<str>,
-    /// The text to send when it is not the client's own.
-    pub sql: Option<String>,
+    /// The shard whose text of the statement is sent, when that is not the client's own.
+    pub rendered_for: Option<ShardId>,
     pub access: Access,
     pub residue: Residue,
     /// Under which number backends keep it prepared.
@@ -41,7 +42,7 @@ impl Session {
             Plan::Relay(relay) if relay.text.is_none() => Ok(Some(Target {
                 place: self.place_of(relay.site),
                 path: self.plain_path(),
-                sql: None,
+                rendered_for: None,
                 access: relay.access,
                 residue: relay.residue,
                 statement_id: prepared_id(statement, 0),
@@ -49,11 +50,10 @@ impl Session {
             Plan::Sharded(sharded) => {
                 let route = self.route(sharded.colocation, sharded.key_type, &sharded.keys, Some(bound)).await?;
                 let Route::One(shard) = route else { return Ok(None) };
-                let (path, sql) = self.on_shard(sharded, shard.id);
                 Ok(Some(Target {
                     place: Place::data(shard.group),
-                    path,
-                    sql,
+                    path: self.path_on_shard(sharded, shard.id),
+                    rendered_for: (!sharded.single.is_verbatim()).then_some(shard.id),
                     access: sharded.access,
                     residue: sharded.residue,
                     statement_id: prepared_id(statement, shard.id.0),

@@ -6,13 +6,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use atoll_planner::directory::ShardId;
 use atoll_planner::plan::{Access, Plan, Residue};
 use atoll_wire::backend::{self, Column};
 use atoll_wire::frames::Frame;
 use atoll_wire::frontend::{self, Bind, Close, Describe, Execute, Parse, format_of, tag};
 use bytes::{Bytes, BytesMut};
 
-use super::relay::{CopyEnd, Expect};
+use super::relay::{CopyEnd, Expect, Rewritten, TextThere};
 use super::simple::Ask;
 use super::{Held, Session};
 use crate::error::{Error, Result, sqlstate};
@@ -90,11 +91,20 @@ struct Batch {
     due: VecDeque<Expect>,
     access: Access,
     residue: Residue,
+    /// The statements bound so far whose text there is a shard's.
+    rewritten: Vec<(Arc<Statement>, ShardId)>,
 }
 
 impl Batch {
     fn new() -> Self {
-        Self { held: None, out: BytesMut::new(), due: VecDeque::new(), access: Access::Read, residue: Residue::Clean }
+        Self {
+            held: None,
+            out: BytesMut::new(),
+            due: VecDeque::new(),
+            access: Access::Read,
+            residue: Residue::Clean,
+            rewritten: Vec::new(),
+        }
     }
 }
 
@@ -326,6 +336,9 @@ impl Session {
                 if target.residue != Residue::Clean {
                     batch.residue = target.residue;
                 }
+                if let Some(shard) = target.rendered_for {
+                    batch.rewritten.push((statement.clone(), shard));
+                }
                 let name: Arc<str> = portal.as_str().into();
                 self.bind_there(batch, &statement, &target, &bound, &portal)?;
                 PortalState::There(target.place, name)
@@ -400,8 +413,8 @@ impl Session {
                 }
                 _ => statement.types.clone(),
             };
-            let sql = target.sql.as_deref().unwrap_or(&statement.text);
-            frontend::parse(&name, sql, &types, &mut batch.out);
+            let rendered = target.rendered_for.map(|shard| statement.text_on(shard));
+            frontend::parse(&name, rendered.as_deref().unwrap_or(&statement.text), &types, &mut batch.out);
             batch.due.push_back(Expect::ParseComplete { register: Some(id), hidden: true });
         }
         frontend::bind_renamed(&bound.frame, portal, &name, &mut batch.out)?;
@@ -443,11 +456,22 @@ impl Session {
         let out = batch.out.split().freeze();
         let due = std::mem::take(&mut batch.due);
         let copy_end = if self.batch_synced { CopyEnd::SyncAgain } else { CopyEnd::FirstSync };
-        let relayed = self.exchange(&mut held, out, due, copy_end, false).await;
+        let rewritten = std::mem::take(&mut batch.rewritten);
+        // Of several statements it is not known whose an error is; one that depends on the text came when they were described.
+        let one = match rewritten.as_slice() {
+            [(statement, shard)] => Some(Rewritten { statement, there: TextThere::On(*shard) }),
+            _ => None,
+        };
+        let mut relayed = self.exchange(&mut held, out, due, copy_end, one).await;
         self.tier = super::Tier::Relay;
         let (access, residue) = (batch.access, batch.residue);
         (batch.access, batch.residue) = (Access::Read, Residue::Clean);
-        self.after_relay(held, relayed, "set_config", access, residue).await
+        let kept = relayed.as_mut().ok().and_then(|relayed| relayed.kept.take());
+        let outcome = self.after_relay(held, relayed, "set_config", access, residue).await;
+        match (kept, one) {
+            (Some(fields), Some(one)) => Err(self.in_the_clients_text(*fields, one).await),
+            _ => outcome,
+        }
     }
 
     async fn describe_message(&mut self, batch: &mut Batch, kind: u8, name: &str) -> Result<()> {

@@ -605,12 +605,12 @@ fn cursor_head<'a>(text: &'a str, query: &str) -> Result<&'a str> {
 /// Atoll's own settings take only values that have an effect.
 fn check_own_setting(name: &str, value: &str) -> Result<()> {
     match name {
-        "atoll.merge_engine" if matches!(value, "auto" | "postgres") => Ok(()),
+        "atoll.merge_engine" if matches!(value, "auto" | "datafusion" | "postgres") => Ok(()),
         "atoll.merge_engine" => Err(Error::sql(
             sqlstate::INVALID_PARAMETER_VALUE,
             format!("invalid value for parameter \"{name}\": \"{value}\""),
         )
-        .with_hint("Available values: auto, postgres.")),
+        .with_hint("Available values: auto, datafusion, postgres.")),
         _ if name.starts_with("atoll.") => {
             Err(Error::sql("42704", format!("unrecognized configuration parameter \"{name}\"")))
         }

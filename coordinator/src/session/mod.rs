@@ -8,6 +8,7 @@ mod lanes;
 mod local;
 mod login;
 pub mod participants;
+mod positions;
 mod relay;
 pub mod settings;
 pub mod simple;

@@ -3,16 +3,19 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use atoll_planner::directory::ShardId;
 use atoll_wire::backend::{self, decode};
 use atoll_wire::frames::{Frame, peek};
 use atoll_wire::frontend::tag;
 use bytes::{BufMut as _, Bytes};
 
 use super::client::Client;
+use super::positions::in_client_text;
 use super::settings::{REPORTED, Settings};
 use crate::error::{Error, Result, sqlstate};
 use crate::facts::{TypeMap, sliced_schema};
 use crate::lane::Lane;
+use crate::plans::Statement;
 
 /// What is due next, in order.
 #[derive(Debug)]
@@ -74,6 +77,30 @@ pub struct Within {
     pub to_semicolon: Option<usize>,
 }
 
+/// A statement whose text on the backend is not the client's own.
+#[derive(Clone, Copy)]
+pub struct Rewritten<'a> {
+    pub statement: &'a Statement,
+    pub there: TextThere<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub enum TextThere<'a> {
+    Known(&'a str),
+    /// As rendered for this shard; rarely needed.
+    On(ShardId),
+}
+
+impl Rewritten<'_> {
+    /// Where a position in the backend's text is in the client's.
+    pub fn in_client_text(&self, position: usize) -> Option<usize> {
+        match self.there {
+            TextThere::Known(sql) => in_client_text(&self.statement.text, sql, position),
+            TextThere::On(shard) => in_client_text(&self.statement.text, &self.statement.text_on(shard), position),
+        }
+    }
+}
+
 /// One exchange between a client and a backend.
 pub struct Relay<'a> {
     pub client: &'a mut Client,
@@ -86,8 +113,8 @@ pub struct Relay<'a> {
     /// The backend's table OIDs are the ones the client knows (catalog database).
     pub keep_tables: bool,
     pub within: Within,
-    /// The backend's text is not the client's: an error with a position in it is kept for the caller, who knows better.
-    pub rewritten: bool,
+    /// The backend's text is not the client's: an error with a position is kept for the caller, who knows better.
+    pub rewritten: Option<Rewritten<'a>>,
 }
 
 impl Relay<'_> {
@@ -162,7 +189,19 @@ impl Relay<'_> {
             }
             b'N' if matches!(due.front(), Some(Expect::Prelude)) => return Ok(()),
             b'N' => {
-                self.client.push(frame);
+                let mut fields = decode::error_fields(body)?;
+                if let Some(rewritten) = self.rewritten
+                    && let Some(position) = fields.get(b'P').and_then(|text| text.parse().ok())
+                {
+                    match rewritten.in_client_text(position) {
+                        Some(position) => fields.set(b'P', position.to_string()),
+                        None => fields.remove(b'P'),
+                    }
+                    localize_error(&mut fields, self.within);
+                    backend::notice_response(&fields, &mut self.client.output);
+                } else {
+                    self.client.push(frame);
+                }
                 return Ok(());
             }
             b'E' => {
@@ -173,7 +212,7 @@ impl Relay<'_> {
                 }
                 outcome.error = Some(fields.sqlstate().to_owned());
                 let mut fields = fields;
-                if self.rewritten && fields.get(b'P').is_some() {
+                if self.rewritten.is_some() && fields.get(b'P').is_some() {
                     outcome.kept = Some(Box::new(fields));
                 } else if localize_error(&mut fields, self.within) {
                     backend::error_response(&fields, &mut self.client.output);

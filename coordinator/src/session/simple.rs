@@ -11,7 +11,7 @@ use atoll_wire::frames::Frame;
 use atoll_wire::frontend::{self, Query};
 use bytes::Bytes;
 
-use super::relay::{CopyEnd, Expect, Relay, Relayed, Within, localize_error};
+use super::relay::{CopyEnd, Expect, Relay, Relayed, Rewritten, TextThere, Within, localize_error};
 use super::{Held, Session, Tier};
 use crate::error::{Error, Result};
 use crate::facts::DatabaseFacts;
@@ -289,24 +289,34 @@ impl Session {
             Ask::Bound(_) if self.batch_synced => CopyEnd::SyncAgain,
             Ask::Bound(_) => CopyEnd::FirstSync,
         };
-        let rewritten = sql != statement.text;
-        let mut relayed = self.exchange(&mut held, out.freeze(), due, copy_end, rewritten).await;
+        let rewritten = Rewritten { statement, there: TextThere::Known(sql) };
+        let differs = (sql != statement.text).then_some(rewritten);
+        let mut relayed = self.exchange(&mut held, out.freeze(), due, copy_end, differs).await;
         self.tier = Tier::Relay;
         let kept = relayed.as_mut().ok().and_then(|relayed| relayed.kept.take());
         let outcome = self.after_relay(held, relayed, sql, access, residue).await;
         match kept {
             None => outcome,
-            Some(fields) => Err(self.in_the_clients_text(*fields, statement).await),
+            Some(fields) => Err(self.in_the_clients_text(*fields, rewritten).await),
         }
     }
 
     /// An error with a position in a text that the client did not write, in PostgreSQL's words for the client's.
-    async fn in_the_clients_text(&mut self, mut fields: backend::ErrorFields, statement: &Arc<Statement>) -> Error {
+    pub(super) async fn in_the_clients_text(
+        &mut self,
+        mut fields: backend::ErrorFields,
+        rewritten: Rewritten<'_>,
+    ) -> Error {
+        let statement = rewritten.statement;
         let joined = self.transaction.as_ref().is_some_and(|transaction| transaction.catalog_changed);
         if !joined && let Err(error @ Error::Server(_)) = self.describe_apart(&statement.text, &statement.types).await {
             return error;
         }
-        fields.remove(b'P');
+        let position = fields.get(b'P').and_then(|text| text.parse().ok());
+        match position.and_then(|position| rewritten.in_client_text(position)) {
+            Some(position) => fields.set(b'P', position.to_string()),
+            None => fields.remove(b'P'),
+        }
         Error::Server(Box::new(fields))
     }
 
@@ -352,7 +362,7 @@ impl Session {
         out: Bytes,
         due: VecDeque<Expect>,
         copy_end: CopyEnd,
-        rewritten: bool,
+        rewritten: Option<Rewritten<'_>>,
     ) -> Result<Relayed> {
         let facts = self.facts();
         let (place, lane) = match held {

@@ -453,6 +453,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             keys: self.context.keys_of(self.facts.occurrences.clone()),
             arm,
             columns,
+            looked_up_by: Vec::new(),
         };
         Merge { fragments: vec![fragment], sql, datafusion: true }
     }
