@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 MINUTES ?= 10
 BENCH ?=
 
-.PHONY: build demo test bench soak fmt lint deps
+.PHONY: build demo test bench soak fuzz fmt lint deps
 
 deps: ## installs what is missing (PostgreSQL, a linker), nothing when all is there
 	@deploy/install-debian.sh
@@ -29,6 +29,9 @@ bench: build ## throughput beside plain PostgreSQL's; BENCH=name for one; writes
 
 soak: build ## clients that come and go for MINUTES
 	$(TARGET)/release/atoll-bench soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+fuzz: build ## random queries on PostgreSQL and on a cluster, compared: SEED= MINUTES= COUNT=
+	$(TARGET)/release/atoll-fuzz $(if $(SEED),--seed $(SEED)) $(if $(filter-out file,$(origin MINUTES)),--minutes $(MINUTES)) $(if $(COUNT),--count $(COUNT))
 
 fmt:
 	$(CARGO) fmt --all

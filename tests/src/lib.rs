@@ -7,6 +7,7 @@
 pub mod client;
 pub mod cluster;
 pub mod compare;
+pub mod fuzz;
 pub mod guard;
 pub mod message;
 pub mod outcome;

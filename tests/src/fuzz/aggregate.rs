@@ -41,7 +41,9 @@ impl Generator<'_> {
                 3 => ("percentile_cont(0.25) WITHIN GROUP (ORDER BY {}::float8)", tame(self, Ty::Int4)),
                 _ => ("min({})", self.item(Ty::Float8, &below, 0)),
             },
-            Ty::Bool => (["bool_and({})", "bool_or({})", "every({})"][self.rng.random_range(0..3)], self.condition(&below, 1)),
+            Ty::Bool => {
+                (["bool_and({})", "bool_or({})", "every({})"][self.rng.random_range(0..3)], self.condition(&below, 1))
+            }
             Ty::Text => match self.rng.random_range(0..5) {
                 0 => {
                     let text = self.item(Ty::Text, &below, 0);
@@ -50,14 +52,15 @@ impl Generator<'_> {
                 }
                 1 => ("string_agg(DISTINCT {}, '|')", Expr::leaf(Ty::Text, self.leaf_text(&below))),
                 2 => ("max({})", self.item(Ty::Text, &below, 0)),
-                3 => ("percentile_disc(0.5) WITHIN GROUP (ORDER BY {})", self.item(Ty::Text, &below, 0)),
+                3 => ("percentile_disc(0.5) WITHIN GROUP (ORDER BY {}::text)", self.item(Ty::Text, &below, 0)),
                 _ => ("min({})", tame(self, Ty::Text)),
             },
             Ty::IntArray => {
                 let value = self.item(Ty::Int4, &below, 0);
                 let pieces = vec![Piece::Fixed(value.clone()), Piece::Fixed(value)];
                 let template = ["array_agg({} ORDER BY {})", "array_agg({} ORDER BY {} DESC NULLS LAST)"];
-                return self.filtered(ty, template[self.rng.random_range(0..2)], pieces, &below);
+                let template = template[self.rng.random_range(0..2)];
+                return self.filtered(ty, template, pieces, &below);
             }
             Ty::Uuid => return self.constant(ty),
             Ty::Jsonb => {
@@ -103,6 +106,8 @@ impl Generator<'_> {
         let direction = self.pick(&["", " DESC", " NULLS FIRST"]).unwrap_or("");
         let total = format!("{by}{direction}, {}", total.join(", "));
         let inner = depth.min(1);
+        // A bare literal has no type here.
+        let cast = if ty == Ty::Text { "::text" } else { "" };
         let (template, part) = match ty {
             Ty::Int8 => match self.rng.random_range(0..6) {
                 0 => (format!("row_number() OVER ({partition}ORDER BY {total})"), None),
@@ -126,10 +131,10 @@ impl Generator<'_> {
             ),
             Ty::Float8 => (format!("percent_rank() OVER ({partition}ORDER BY {by})"), None),
             Ty::Text | Ty::Date | Ty::Timestamp | Ty::Uuid => match self.rng.random_range(0..2) {
-                0 => (format!("lead({{}}, 2) OVER ({partition}ORDER BY {total})"), Some(self.item(ty, env, 0))),
+                0 => (format!("lead({{}}{cast}, 2) OVER ({partition}ORDER BY {total})"), Some(self.item(ty, env, 0))),
                 _ => (
                     format!(
-                        "last_value({{}}) OVER ({partition}ORDER BY {total} ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING)"
+                        "last_value({{}}{cast}) OVER ({partition}ORDER BY {total} ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING)"
                     ),
                     Some(self.item(ty, env, 0)),
                 ),

@@ -157,6 +157,8 @@ pub struct Query {
     pub order: Vec<Order>,
     pub limit: Option<u32>,
     pub offset: Option<u32>,
+    /// Whether the limit takes in rows that sort like the last one.
+    pub ties: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -179,6 +181,16 @@ pub enum Content {
 pub struct Order {
     pub column: usize,
     pub suffix: &'static str,
+    pub style: Style,
+}
+
+/// How a sort key is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As the output column's number.
+    Number,
+    /// As the output column's expression again.
+    Expression,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -207,14 +219,28 @@ pub struct Select {
     /// How the keys are grouped: empty for plain keys, else `ROLLUP` or the like.
     pub sets: &'static str,
     pub having: Vec<Expr>,
+    /// Whether the items stand above a GROUP BY, be it without keys.
+    pub aggregated: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum From {
     /// A table, view, CTE or function with its alias.
-    Named { sql: String, alias: String },
-    Query { query: Box<Query>, alias: String, lateral: bool },
-    Join { kind: &'static str, left: Box<From>, right: Box<From>, on: On },
+    Named {
+        sql: String,
+        alias: String,
+    },
+    Query {
+        query: Box<Query>,
+        alias: String,
+        lateral: bool,
+    },
+    Join {
+        kind: &'static str,
+        left: Box<From>,
+        right: Box<From>,
+        on: On,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -222,193 +248,4 @@ pub enum On {
     Nothing,
     Using(String),
     Conditions(Vec<Expr>),
-}
-
-/// SQL being written; literals become parameters when asked.
-#[derive(Debug, Default)]
-pub struct Printer {
-    pub sql: String,
-    /// The parameters taken so far; `None` writes every literal in place.
-    pub parameters: Option<Vec<(Ty, String)>>,
-    literals: usize,
-}
-
-/// The SQL of a query.
-#[must_use]
-pub fn print(query: &Query) -> String {
-    let mut printer = Printer::default();
-    printer.query(query);
-    printer.sql
-}
-
-/// The SQL of a query with about half of its literals as parameters.
-#[must_use]
-pub fn print_with_parameters(query: &Query) -> (String, Vec<(Ty, String)>) {
-    let mut printer = Printer { parameters: Some(Vec::new()), ..Printer::default() };
-    printer.query(query);
-    (printer.sql, printer.parameters.unwrap_or_default())
-}
-
-impl Printer {
-    fn text(&mut self, text: &str) {
-        self.sql.push_str(text);
-    }
-
-    fn literal(&mut self, ty: Ty, value: &str) {
-        self.literals += 1;
-        match &mut self.parameters {
-            // Not all: a text with both is the harder one.
-            Some(parameters) if self.literals % 2 == 1 => {
-                parameters.push((ty, value.to_owned()));
-                let number = parameters.len();
-                self.text(&format!("${number}"));
-            }
-            _ => self.text(&literal(ty, value)),
-        }
-    }
-
-    pub fn expr(&mut self, expr: &Expr) {
-        match expr {
-            Expr::Leaf { sql, .. } => self.text(sql),
-            Expr::Literal { ty, value } => self.literal(*ty, value),
-            Expr::Node { pieces, .. } => {
-                for piece in pieces {
-                    match piece {
-                        Piece::Text(text) => self.text(text),
-                        Piece::Expr(expr) | Piece::Fixed(expr) => self.expr(expr),
-                        Piece::Query(query) => self.query(query),
-                    }
-                }
-            }
-        }
-    }
-
-    fn list(&mut self, exprs: &[Expr], separator: &str) {
-        for (index, expr) in exprs.iter().enumerate() {
-            if index > 0 {
-                self.text(separator);
-            }
-            self.expr(expr);
-        }
-    }
-
-    pub fn query(&mut self, query: &Query) {
-        for (index, cte) in query.ctes.iter().enumerate() {
-            let recursive = query.ctes.iter().any(|cte| matches!(cte.content, Content::Recursive(_)));
-            self.text(match (index, recursive) {
-                (0, true) => "WITH RECURSIVE ",
-                (0, false) => "WITH ",
-                _ => ", ",
-            });
-            let how = cte.materialized.map_or("", |yes| if yes { "MATERIALIZED " } else { "NOT MATERIALIZED " });
-            self.text(&format!("{}({}) AS {how}(", cte.name, cte.columns.join(", ")));
-            match &cte.content {
-                Content::Query(query) => self.query(query),
-                Content::Recursive(sql) => self.text(sql),
-            }
-            self.text(if index + 1 == query.ctes.len() { ") " } else { ")" });
-        }
-        match &query.body {
-            Body::Select(select) => self.select(select, &query.order),
-            Body::Set(left, operator, right) => {
-                self.text("(");
-                self.query(left);
-                self.text(&format!(") {operator} ("));
-                self.query(right);
-                self.text(")");
-            }
-            Body::Values(rows) => {
-                self.text("VALUES ");
-                for (index, row) in rows.iter().enumerate() {
-                    self.text(if index > 0 { ", (" } else { "(" });
-                    self.list(row, ", ");
-                    self.text(")");
-                }
-            }
-        }
-        for (index, order) in query.order.iter().enumerate() {
-            self.text(if index > 0 { ", " } else { " ORDER BY " });
-            self.text(&format!("{}{}", order.column + 1, order.suffix));
-        }
-        for (word, count) in [(" LIMIT ", query.limit), (" OFFSET ", query.offset)] {
-            if let Some(count) = count {
-                self.text(word);
-                match self.parameters {
-                    Some(_) => self.literal(Ty::Int8, &count.to_string()),
-                    None => self.text(&count.to_string()),
-                }
-            }
-        }
-    }
-
-    fn select(&mut self, select: &Select, order: &[Order]) {
-        self.text("SELECT ");
-        match select.distinct {
-            Distinct::No => {}
-            Distinct::Rows => self.text("DISTINCT "),
-            Distinct::On(count) => {
-                let keys: Vec<String> = order.iter().take(count).map(|key| (key.column + 1).to_string()).collect();
-                self.text(&format!("DISTINCT ON ({}) ", keys.join(", ")));
-            }
-        }
-        for (index, (expr, alias)) in select.items.iter().enumerate() {
-            if index > 0 {
-                self.text(", ");
-            }
-            self.expr(expr);
-            if !alias.is_empty() {
-                self.text(&format!(" AS {alias}"));
-            }
-        }
-        for (index, from) in select.from.iter().enumerate() {
-            self.text(if index > 0 { ", " } else { " FROM " });
-            self.from(from);
-        }
-        if !select.filter.is_empty() {
-            self.text(" WHERE ");
-            self.list(&select.filter, " AND ");
-        }
-        if !select.group.is_empty() {
-            self.text(&format!(" GROUP BY {}{}", select.sets, if select.sets.is_empty() { "" } else { "(" }));
-            self.list(&select.group, ", ");
-            // GROUPING SETS ends with the empty set, so that it differs from plain keys.
-            self.text(match select.sets {
-                "" => "",
-                "GROUPING SETS " => ", ())",
-                _ => ")",
-            });
-        }
-        if !select.having.is_empty() {
-            self.text(" HAVING ");
-            self.list(&select.having, " AND ");
-        }
-    }
-
-    fn from(&mut self, from: &From) {
-        match from {
-            From::Named { sql, alias } => self.text(&format!("{sql} {alias}")),
-            From::Query { query, alias, lateral } => {
-                self.text(if *lateral { "LATERAL (" } else { "(" });
-                self.query(query);
-                self.text(&format!(") {alias}"));
-            }
-            From::Join { kind, left, right, on } => {
-                self.from(left);
-                self.text(&format!(" {kind} "));
-                let nested = matches!(**right, From::Join { .. });
-                self.text(if nested { "(" } else { "" });
-                self.from(right);
-                self.text(if nested { ")" } else { "" });
-                match on {
-                    On::Nothing => {}
-                    On::Using(column) => self.text(&format!(" USING ({column})")),
-                    On::Conditions(conditions) if conditions.is_empty() => self.text(" ON true"),
-                    On::Conditions(conditions) => {
-                        self.text(" ON ");
-                        self.list(conditions, " AND ");
-                    }
-                }
-            }
-        }
-    }
 }

@@ -8,8 +8,15 @@ use super::ast::{Ty, literal};
 use super::schema::Table;
 
 const WORDS: [&str; 14] = ["", "a", "b", "ab", "abc", "B", "x y", "é", "o'clock", "10", "9", " pad ", "%", "zebra"];
-const DOCUMENTS: [&str; 7] =
-    ["{}", "{\"a\": 1}", "{\"a\": 2, \"b\": \"x\"}", "{\"b\": [1, 2]}", "[1, 2, 3]", "null", "{\"a\": null, \"c\": {\"d\": 1.5}}"];
+const DOCUMENTS: [&str; 7] = [
+    "{}",
+    "{\"a\": 1}",
+    "{\"a\": 2, \"b\": \"x\"}",
+    "{\"b\": [1, 2]}",
+    "[1, 2, 3]",
+    "null",
+    "{\"a\": null, \"c\": {\"d\": 1.5}}",
+];
 const ARRAYS: [&str; 6] = ["{}", "{1}", "{1,2,3}", "{3,NULL}", "{-1,7}", "{2,2}"];
 
 /// A value of that type, as its text.
@@ -25,7 +32,9 @@ pub fn value(rng: &mut StdRng, ty: Ty) -> String {
         Ty::Text => pick(rng, &WORDS),
         Ty::Bool => rng.random_bool(0.5).to_string(),
         Ty::Date => format!("2024-0{}-{:02}", rng.random_range(1..4), [1, 15, 29][rng.random_range(0..3)]),
-        Ty::Timestamp => format!("{} {}", value(rng, Ty::Date), pick(rng, &["00:00:00", "12:30:00", "23:59:59.123456"])),
+        Ty::Timestamp => {
+            format!("{} {}", value(rng, Ty::Date), pick(rng, &["00:00:00", "12:30:00", "23:59:59.123456"]))
+        }
         Ty::TimestampTz => format!("{}{}", value(rng, Ty::Timestamp), pick(rng, &["+00", "-05", "+05:30"])),
         Ty::Uuid => format!("00000000-0000-4000-8000-{:012x}", rng.random_range(0..14_u64) * 0x11_1111),
         Ty::Jsonb => pick(rng, &DOCUMENTS),

@@ -2,9 +2,9 @@
 
 use rand::Rng;
 
-use super::ast::{Body, Distinct, Expr, Order, Piece, Query, Ty};
+use super::ast::{Body, Distinct, Expr, Order, Piece, Query, Style, Ty};
 use super::data;
-use super::query::{Env, Generator, Leaf, comparable};
+use super::query::{Env, Generator, Leaf};
 
 const NUMBERS: [Ty; 5] = [Ty::Int4, Ty::Int8, Ty::Int2, Ty::Numeric, Ty::Float8];
 
@@ -53,7 +53,8 @@ impl Generator<'_> {
         let next = depth - 1;
         match self.rng.random_range(0..14) {
             0 => {
-                let (condition, yes, no) = (self.condition(env, next), self.expr(ty, env, next), self.expr(ty, env, next));
+                let (condition, yes, no) =
+                    (self.condition(env, next), self.expr(ty, env, next), self.expr(ty, env, next));
                 return Expr::of(ty, "CASE WHEN {} THEN {} ELSE {} END", vec![condition, yes, no]);
             }
             1 => {
@@ -68,6 +69,12 @@ impl Generator<'_> {
                 let function = self.pick(&["GREATEST", "LEAST"]).unwrap_or("LEAST");
                 let parts = vec![self.expr(ty, env, next), self.expr(ty, env, next)];
                 return Expr::of(ty, &format!("{function}({{}}, {{}})"), parts);
+            }
+            4 if ty == Ty::IntArray => {
+                let around = env.around();
+                let mut query = self.small(&[Ty::Int4], &around, next);
+                query.order = vec![Order { column: 0, suffix: "", style: Style::Number }];
+                return Expr::with(ty, "ARRAY({})", vec![Piece::Query(Box::new(query))]);
             }
             4 => {
                 if let Some(query) = self.scalar(ty, env, next) {
@@ -93,7 +100,7 @@ impl Generator<'_> {
                 ("cardinality({})", &[Ty::IntArray]),
                 ("({})[1]", &[Ty::IntArray]),
                 ("strpos({}, {})", &[Ty::Text, Ty::Text]),
-                ("({} - {} % 10)", &[Ty::Int4, Ty::Int2]),
+                ("({} % 500 - {} % 10)", &[Ty::Int4, Ty::Int2]),
                 ("array_length({}, 1)", &[Ty::IntArray]),
                 ("ascii({})", &[Ty::Text]),
             ],
@@ -118,7 +125,6 @@ impl Generator<'_> {
                 ("({} * 2::float8)", &[Ty::Float8]),
                 ("({} + {})", &[Ty::Float8, Ty::Float8]),
                 ("{}::float8", &[Ty::Int4]),
-                ("{}::float8", &[Ty::Numeric]),
                 ("floor({})", &[Ty::Float8]),
                 ("(- {})", &[Ty::Float8]),
             ],
@@ -161,7 +167,7 @@ impl Generator<'_> {
                 ("({} -> 'a')", &[Ty::Jsonb]),
                 ("({} -> 0)", &[Ty::Jsonb]),
                 ("jsonb_build_object('x', {})", &[Ty::Int4]),
-                ("to_jsonb({})", &[Ty::Text]),
+                ("to_jsonb({}::text)", &[Ty::Text]),
                 ("({} || '{\"z\": 1}'::jsonb)", &[Ty::Jsonb]),
             ],
             Ty::IntArray => &[
@@ -177,16 +183,17 @@ impl Generator<'_> {
 
     /// A boolean expression.
     pub fn condition(&mut self, env: &Env, depth: u32) -> Expr {
-        if depth > 0 && self.chance(0.25) {
-            if let Some(condition) = self.subquery_condition(env, depth - 1) {
-                return condition;
-            }
+        if depth > 0
+            && self.chance(0.25)
+            && let Some(condition) = self.subquery_condition(env, depth - 1)
+        {
+            return condition;
         }
         let leaves = env.leaves();
         let ty = self.pick(&leaves).map_or(Ty::Int4, |leaf| leaf.ty);
         let next = depth.saturating_sub(1);
         let operand = self.item(ty, env, next);
-        match self.rng.random_range(0..16) {
+        match self.rng.random_range(0..19) {
             0 => Expr::of(Ty::Bool, "({} IS NULL)", vec![operand]),
             1 => Expr::of(Ty::Bool, "({} IS NOT NULL)", vec![operand]),
             2 => {
@@ -224,11 +231,27 @@ impl Generator<'_> {
                 let template = ["({} ? 'a')", "({} @> '{\"a\": 1}'::jsonb)", "(jsonb_typeof({}) = 'object')"];
                 Expr::of(Ty::Bool, self.pick(&template).unwrap_or("({} ? 'b')"), vec![document])
             }
+            12 => {
+                let (text, pattern) = (self.item(Ty::Text, env, next), self.pick(&["^a", "b$", "[0-9]", "^.?$"]));
+                let operator = self.pick(&["~", "!~", "~*"]).unwrap_or("~");
+                let template = format!("({{}} {operator} '{}')", pattern.unwrap_or("a"));
+                Expr::of(Ty::Bool, &template, vec![text])
+            }
+            13 => {
+                let template = self.pick(&["({} IS TRUE)", "({} IS NOT TRUE)", "({} IS UNKNOWN)", "({} IS NOT FALSE)"]);
+                Expr::of(Ty::Bool, template.unwrap_or("({} IS TRUE)"), vec![self.item(Ty::Bool, env, next)])
+            }
+            14 => {
+                let ty = self.pick(&leaves).map_or(Ty::Text, |leaf| leaf.ty);
+                let parts = vec![operand.clone(), self.constant(ty), operand, self.constant(ty)];
+                Expr::of(Ty::Bool, "(({}, {}) IS NOT DISTINCT FROM ({}, {}))", parts)
+            }
             11 => self.key_condition(env).unwrap_or_else(|| Expr::leaf(Ty::Bool, "true")),
             _ => {
                 let operator = self.pick(&["=", "=", "<", ">", "<=", ">=", "<>"]).unwrap_or("=");
                 // Numbers of different types sometimes.
-                let other = if NUMBERS.contains(&ty) && self.chance(0.2) { self.pick(&NUMBERS).unwrap_or(ty) } else { ty };
+                let other =
+                    if NUMBERS.contains(&ty) && self.chance(0.2) { self.pick(&NUMBERS).unwrap_or(ty) } else { ty };
                 let right = if self.chance(0.5) { self.constant(other) } else { self.item(other, env, next) };
                 Expr::of(Ty::Bool, &format!("({{}} {operator} {{}})"), vec![operand, right])
             }
@@ -238,10 +261,8 @@ impl Generator<'_> {
     /// A restriction of a key column: what decides which shards take part.
     pub fn key_condition(&mut self, env: &Env) -> Option<Expr> {
         let leaves = env.leaves();
-        let keys: Vec<Leaf> = leaves
-            .into_iter()
-            .filter(|leaf| [".k", ".id", ".o"].iter().any(|end| leaf.sql.ends_with(end)))
-            .collect();
+        let keys: Vec<Leaf> =
+            leaves.into_iter().filter(|leaf| [".k", ".id", ".o"].iter().any(|end| leaf.sql.ends_with(end))).collect();
         let leaf = self.pick(&keys)?;
         let (key, ty) = (leaf.sql.as_str(), leaf.ty);
         let parts = vec![self.constant(ty), self.constant(ty)];
@@ -261,18 +282,19 @@ impl Generator<'_> {
         let around = env.around();
         let mut query = self.small(&[ty], &around, depth);
         let Body::Select(select) = &mut query.body else { return None };
-        let one = select.group.is_empty() && self.rng.random_bool(0.6);
+        let one = !select.aggregated && self.rng.random_bool(0.6);
         if one && !matches!(ty, Ty::Bool | Ty::Uuid | Ty::Jsonb) {
             select.distinct = Distinct::No;
             let (item, alias) = select.items.pop()?;
-            let windows = format!("{item:?}").contains("OVER (");
+            let shown = format!("{item:?}");
+            let windows = ["OVER (", "unnest", "generate_series"].iter().any(|word| shown.contains(word));
             if windows {
                 return None;
             }
             let function = if self.chance(0.5) { "max" } else { "min" };
             select.items.push((Expr::of(ty, &format!("{function}({{}})"), vec![item]), alias));
         } else {
-            query.order = vec![Order { column: 0, suffix: "" }];
+            query.order = vec![Order { column: 0, suffix: "", style: Style::Number }];
             query.limit = Some(1);
         }
         Some(Expr::with(ty, "({})", vec![Piece::Query(Box::new(query))]))
@@ -286,7 +308,14 @@ impl Generator<'_> {
             let from = select.from.clone();
             select.filter.extend(self.correlation(&from, around));
         }
-        Query { ctes: Vec::new(), body: Body::Select(Box::new(select)), order: Vec::new(), limit: None, offset: None }
+        Query {
+            ctes: Vec::new(),
+            body: Body::Select(Box::new(select)),
+            order: Vec::new(),
+            limit: None,
+            offset: None,
+            ties: false,
+        }
     }
 
     fn subquery_condition(&mut self, env: &Env, depth: u32) -> Option<Expr> {
@@ -300,7 +329,21 @@ impl Generator<'_> {
         if leaf.ty == Ty::Jsonb {
             return None;
         }
-        let templates = ["({} IN ({}))", "({} IN ({}))", "({} NOT IN ({}))", "({} = ANY ({}))", "({} <= ALL ({}))", "({} > ANY ({}))"];
+        let other = self.pick(&env.leaves())?;
+        if self.chance(0.12) && other.ty != Ty::Jsonb {
+            let query = Piece::Query(Box::new(self.small(&[leaf.ty, other.ty], &around, depth)));
+            let template = if self.chance(0.7) { "(({}, {}) IN ({}))" } else { "(({}, {}) NOT IN ({}))" };
+            let [left, right] = [leaf, other].map(|leaf| Piece::Expr(Expr::leaf(leaf.ty, leaf.sql)));
+            return Some(Expr::with(Ty::Bool, template, vec![left, right, query]));
+        }
+        let templates = [
+            "({} IN ({}))",
+            "({} IN ({}))",
+            "({} NOT IN ({}))",
+            "({} = ANY ({}))",
+            "({} <= ALL ({}))",
+            "({} > ANY ({}))",
+        ];
         let template = self.pick(&templates)?;
         let key = leaf.sql.ends_with(".k") && self.chance(0.5);
         let mut query = self.small(&[leaf.ty], &around, depth);
@@ -310,17 +353,11 @@ impl Generator<'_> {
                 super::ast::From::Named { sql, alias } if sql.len() == 1 => Some(alias.clone()),
                 _ => None,
             });
-            if let (Some(alias), true) = (inner, select.group.is_empty()) {
+            if let (Some(alias), false) = (inner, select.aggregated) {
                 select.items = vec![(Expr::leaf(leaf.ty, format!("{alias}.k")), "c0".to_owned())];
             }
         }
         let operand = Piece::Expr(Expr::leaf(leaf.ty, leaf.sql));
         Some(Expr::with(Ty::Bool, template, vec![operand, Piece::Query(Box::new(query))]))
-    }
-
-    /// Whether the types can meet in a comparison.
-    #[must_use]
-    pub fn can_compare(a: Ty, b: Ty) -> bool {
-        comparable(a, b)
     }
 }

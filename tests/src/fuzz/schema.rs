@@ -8,8 +8,7 @@ use super::ast::{TYPES, Ty};
 use super::data;
 
 /// Types that a table may be distributed by, as far as they are generated.
-const KEY_TYPES: [Ty; 8] =
-    [Ty::Int4, Ty::Int8, Ty::Int4, Ty::Text, Ty::Uuid, Ty::Int2, Ty::Date, Ty::Numeric];
+const KEY_TYPES: [Ty; 8] = [Ty::Int4, Ty::Int8, Ty::Int4, Ty::Text, Ty::Uuid, Ty::Int2, Ty::Date, Ty::Numeric];
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
@@ -54,6 +53,8 @@ pub struct Schema {
     pub tables: Vec<Table>,
     pub views: Vec<View>,
     pub time_zone: &'static str,
+    /// Who merges on the cluster.
+    pub merge_engine: &'static str,
 }
 
 impl Schema {
@@ -78,7 +79,14 @@ impl Schema {
         }
         let views = (0..rng.random_range(0..=2)).map(|number| view(rng, number, &tables)).collect();
         let time_zone = ["UTC", "UTC", "America/New_York", "Asia/Kolkata"].choose(rng).unwrap_or(&"UTC");
-        Schema { tables, views, time_zone }
+        let merge_engine = if rng.random_bool(0.25) { "postgres" } else { "auto" };
+        Schema { tables, views, time_zone, merge_engine }
+    }
+
+    /// The statement that sets `merge_engine`.
+    #[must_use]
+    pub fn cluster_setting(&self) -> String {
+        format!("SET atoll.merge_engine = '{}'", self.merge_engine)
     }
 
     #[must_use]
@@ -115,6 +123,9 @@ fn table(rng: &mut StdRng, name: &str, key: Ty, distributed_by: Option<&str>) ->
             columns.push(Column { name, ty, extreme, not_null: rng.random_bool(0.1) });
         }
     }
+    if rng.random_bool(0.25) {
+        columns.push(column("\"Order\"", Ty::Text, false));
+    }
     let kind = distributed_by.map_or(Kind::Unsharded, |column| Kind::Distributed(column.to_owned()));
     Table { name: name.to_owned(), kind, columns, rows: Vec::new(), filled_first: rng.random_bool(0.3) }
 }
@@ -124,13 +135,19 @@ fn view(rng: &mut StdRng, number: u32, tables: &[Table]) -> View {
     let table = &tables[rng.random_range(0..tables.len())];
     let key = table.columns[1].clone();
     let name = format!("v{number}");
+    let column = |name: &str, ty| Column { name: name.to_owned(), ty, extreme: false, not_null: false };
+    if rng.random_bool(0.3) {
+        let columns = vec![column("id", Ty::Int4), key, column("other", Ty::Int4)];
+        let on = if rng.random_bool(0.6) { "x.k = y.k" } else { "x.id = y.id" };
+        let definition = format!("SELECT x.id, x.k, y.id AS other FROM {} x LEFT JOIN b y ON {on}", table.name);
+        return View { name, columns, table: table.name.clone(), definition };
+    }
     if rng.random_bool(0.5) {
         let columns = table.columns.clone();
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let definition = format!("SELECT {} FROM {} WHERE id % 3 <> 1", names.join(", "), table.name);
         return View { name, columns, table: table.name.clone(), definition };
     }
-    let column = |name: &str, ty| Column { name: name.to_owned(), ty, extreme: false, not_null: false };
     let columns = vec![column("id", Ty::Int4), key, column("i8", Ty::Int8)];
     let definition = format!("SELECT min(id) AS id, k, count(*) AS i8 FROM {} GROUP BY k", table.name);
     View { name, columns, table: table.name.clone(), definition }
@@ -146,6 +163,7 @@ impl Table {
             .map(|column| {
                 let ty = match column.ty {
                     Ty::Numeric if !column.extreme => "numeric(14,2)",
+                    Ty::Text if column.not_null && column.name != "o" => "varchar(200)",
                     ty => ty.name(),
                 };
                 format!("{} {ty}{}", column.name, if column.not_null { " NOT NULL" } else { "" })
