@@ -18,7 +18,8 @@ impl Generator<'_> {
                 2 => ("sum({})", tame(self, Ty::Int2)),
                 3 => {
                     let of = self.pick(&any).unwrap_or(Ty::Int4);
-                    ("count(DISTINCT {})", self.item(of, &below, 0))
+                    let part = Piece::Fixed(self.item(of, &below, 0));
+                    return self.filtered(ty, "count(DISTINCT {})", vec![part], &below);
                 }
                 _ => {
                     let of = self.pick(&any).unwrap_or(Ty::Int4);
@@ -62,7 +63,7 @@ impl Generator<'_> {
                 let template = template[self.rng.random_range(0..2)];
                 return self.filtered(ty, template, pieces, &below);
             }
-            Ty::Uuid => return self.constant(ty),
+            Ty::Uuid | Ty::Bytea => return self.constant(ty),
             Ty::Jsonb => {
                 let value = self.item(Ty::Int4, &below, 0);
                 let pieces = vec![Piece::Fixed(value.clone()), Piece::Fixed(value)];

@@ -16,10 +16,14 @@ pub enum Ty {
     Uuid,
     Jsonb,
     IntArray,
+    Interval,
+    Bytea,
+    /// The enum type `mood` of the schema.
+    Mood,
 }
 
 /// All types, the common ones first.
-pub const TYPES: [Ty; 13] = [
+pub const TYPES: [Ty; 16] = [
     Ty::Int4,
     Ty::Int8,
     Ty::Text,
@@ -33,6 +37,9 @@ pub const TYPES: [Ty; 13] = [
     Ty::Uuid,
     Ty::Jsonb,
     Ty::IntArray,
+    Ty::Mood,
+    Ty::Interval,
+    Ty::Bytea,
 ];
 
 impl Ty {
@@ -53,6 +60,10 @@ impl Ty {
             Ty::Uuid => ("uuid", 2950),
             Ty::Jsonb => ("jsonb", 3802),
             Ty::IntArray => ("int4[]", 1007),
+            Ty::Interval => ("interval", 1186),
+            Ty::Bytea => ("bytea", 17),
+            // Each server has given it its own.
+            Ty::Mood => ("mood", 0),
         }
     }
 
@@ -79,6 +90,9 @@ impl Ty {
             Ty::Uuid => "00000000-0000-0000-0000-000000000001",
             Ty::Jsonb => "{}",
             Ty::IntArray => "{1}",
+            Ty::Interval => "1 day",
+            Ty::Bytea => "\\x00",
+            Ty::Mood => "ok",
         }
     }
 }

@@ -39,6 +39,9 @@ pub fn value(rng: &mut StdRng, ty: Ty) -> String {
         Ty::Uuid => format!("00000000-0000-4000-8000-{:012x}", rng.random_range(0..14_u64) * 0x11_1111),
         Ty::Jsonb => pick(rng, &DOCUMENTS),
         Ty::IntArray => pick(rng, &ARRAYS),
+        Ty::Interval => pick(rng, &["1 day", "02:00:00", "-1 mons", "00:30:00.5", "1 year 3 days"]),
+        Ty::Bytea => pick(rng, &["\\x", "\\x00", "\\xdeadbeef", "\\x6100"]),
+        Ty::Mood => pick(rng, &["sad", "ok", "happy", "Not so"]),
     }
 }
 

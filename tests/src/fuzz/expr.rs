@@ -147,6 +147,9 @@ impl Generator<'_> {
                 ("{}::text", &[Ty::TimestampTz]),
                 ("{}::text", &[Ty::Float8]),
                 ("({} || {}::text)", &[Ty::Text, Ty::Int4]),
+                ("{}::text", &[Ty::Mood]),
+                ("{}::text", &[Ty::Interval]),
+                ("encode({}, 'hex')", &[Ty::Bytea]),
             ],
             Ty::Bool => return self.condition(env, depth),
             Ty::Date => &[("({} + {} % 100)", &[Ty::Date, Ty::Int4]), ("{}::date", &[Ty::Timestamp])],
@@ -170,6 +173,9 @@ impl Generator<'_> {
                 ("to_jsonb({}::text)", &[Ty::Text]),
                 ("({} || '{\"z\": 1}'::jsonb)", &[Ty::Jsonb]),
             ],
+            Ty::Interval => &[("({} * 2)", &[Ty::Interval]), ("({} + {})", &[Ty::Interval, Ty::Interval])],
+            Ty::Bytea => &[("({} || {})", &[Ty::Bytea, Ty::Bytea]), ("convert_to({}, 'UTF8')", &[Ty::Text])],
+            Ty::Mood => &[("COALESCE({}, {})", &[Ty::Mood, Ty::Mood])],
             Ty::IntArray => &[
                 ("ARRAY[{}, {}]", &[Ty::Int4, Ty::Int4]),
                 ("({} || {})", &[Ty::IntArray, Ty::Int4]),
@@ -283,7 +289,7 @@ impl Generator<'_> {
         let mut query = self.small(&[ty], &around, depth);
         let Body::Select(select) = &mut query.body else { return None };
         let one = !select.aggregated && self.rng.random_bool(0.6);
-        if one && !matches!(ty, Ty::Bool | Ty::Uuid | Ty::Jsonb) {
+        if one && !matches!(ty, Ty::Bool | Ty::Uuid | Ty::Jsonb | Ty::Bytea) {
             select.distinct = Distinct::No;
             let (item, alias) = select.items.pop()?;
             let shown = format!("{item:?}");

@@ -118,7 +118,7 @@ impl Run<'_> {
             let query = generator.statement();
             let mut ways = vec![Way::Simple];
             if number % EXTENDED_EVERY == 0 {
-                ways.push(Way::Extended);
+                ways.push(if number % 2 == 0 { Way::Extended } else { Way::Binary });
             }
             for way in ways {
                 let verdict = pair.check(&query, way)?;

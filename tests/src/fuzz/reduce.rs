@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::ast::Query;
-use super::check::{Difference, Pair, Verdict, Way, text};
+use super::ast::{Query, Ty};
+use super::check::{Difference, Pair, Verdict, Way, declared, text};
 use super::edit::edited;
 use super::print::print_with_parameters;
-use super::schema::{Kind, Schema, Table};
+use super::schema::{Kind, Schema, TYPE_DEFINITION, Table};
 
 /// How long one difference may take.
 const TIME_MAX: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ pub fn reduce(
     let deadline = Instant::now() + TIME_MAX;
     let mut finding =
         Finding { query: query.clone(), schema: schema.clone(), way, difference: found.clone(), again: false };
-    if way == Way::Extended && holds(pair, query, Way::Simple, &found.kind)?.is_some() {
+    if way != Way::Simple && holds(pair, query, Way::Simple, &found.kind)?.is_some() {
         finding.way = Way::Simple;
     }
     // A hang is not asked for again and again.
@@ -75,7 +75,8 @@ pub fn reduce(
 /// The settings of sessions that work in a schema.
 #[must_use]
 pub fn settings(name: &str, schema: &Schema) -> String {
-    format!("SET search_path = {name}, public; SET TimeZone = '{}'", schema.time_zone)
+    let reset = "RESET DateStyle; RESET IntervalStyle; RESET bytea_output; RESET extra_float_digits";
+    format!("SET search_path = {name}, public; SET TimeZone = '{}'; {reset}; {}", schema.time_zone, schema.format)
 }
 
 /// Creates a schema with its tables and rows on both servers, and makes it the current one.
@@ -85,6 +86,7 @@ pub fn settings(name: &str, schema: &Schema) -> String {
 pub fn create(pair: &mut Pair<'_>, name: &str, schema: &Schema) -> Result<()> {
     pair.both(&format!("CREATE SCHEMA {name}"))?;
     pair.set(settings(name, schema), schema.cluster_setting())?;
+    pair.both(TYPE_DEFINITION)?;
     for table in &schema.tables {
         pair.both(&table.create())?;
         let (first, then) = if table.filled_first { (true, false) } else { (false, true) };
@@ -240,6 +242,13 @@ impl Finding {
         if self.schema.merge_engine != "auto" {
             let _ = writeln!(out, "-- distribute: {}", self.schema.cluster_setting());
         }
+        if !self.schema.format.is_empty() {
+            let _ = writeln!(out, "{};", self.schema.format);
+        }
+        let moody = words(self).iter().any(|word| word == "mood" || word == "m" || word == "mx");
+        if moody {
+            let _ = writeln!(out, "{TYPE_DEFINITION};");
+        }
         for table in &self.schema.tables {
             table_script(table, &mut out);
         }
@@ -247,10 +256,9 @@ impl Finding {
             let _ = writeln!(out, "CREATE VIEW {} AS {};", view.name, view.definition);
         }
         let (sql, _) = text(&self.query, self.way);
-        if self.way == Way::Extended {
+        if self.way != Way::Simple {
             let (_, values) = print_with_parameters(&self.query);
-            let values: Vec<String> =
-                values.iter().map(|(ty, value)| format!("'{}'::{}", value.replace('\'', "''"), ty.name())).collect();
+            let values: Vec<String> = values.iter().enumerate().map(|(index, value)| parameter(index, value)).collect();
             let _ = writeln!(out, "-- params: {}", values.join(", "));
         }
         if !self.query.order.is_empty() {
@@ -264,8 +272,21 @@ impl Finding {
         for table in &self.schema.tables {
             let _ = writeln!(out, "DROP TABLE {};", table.name);
         }
-        let _ = write!(out, "DROP SCHEMA {name};\nRESET search_path;\nRESET TimeZone;\n");
+        if moody {
+            out.push_str("DROP TYPE mood;\n");
+        }
+        let _ = write!(out, "DROP SCHEMA {name};\nRESET ALL;\n");
         out
+    }
+}
+
+/// A parameter as the suite writes it; without a type where the query was sent without one.
+fn parameter(index: usize, (ty, value): &(Ty, String)) -> String {
+    let value = format!("'{}'", value.replace('\'', "''"));
+    match declared(index, *ty) {
+        // The suite knows no OIDs of the others.
+        0 | 1186 => value,
+        _ => format!("{value}::{}", ty.name()),
     }
 }
 
