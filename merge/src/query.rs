@@ -297,7 +297,10 @@ impl<'a> Preparer<'a> {
         let aggregates = compiler.aggregates.unwrap_or_default();
 
         let mut query = Query { source, filter, grouping: None, outputs, distinct, order, limit: None, offset: None };
-        if !keys.is_empty() || !aggregates.is_empty() || having.is_some() {
+        if keys.is_empty() && aggregates.is_empty() && having.is_some() {
+            refuse!("HAVING without a grouping or an aggregate");
+        }
+        if !keys.is_empty() || !aggregates.is_empty() {
             check_grouped(&keys, "GROUP BY")?;
             check_distinct(&aggregates)?;
             query.grouping = Some(Grouping { keys, aggregates, having });

@@ -92,6 +92,9 @@ pub struct Function {
     pub kind: FunctionKind,
     /// Whether its body names distributed tables, or builds SQL: such a function must never see a slice only.
     pub reads_tables: bool,
+    /// Whether its body leaves something on its backend that the session comes back for (an advisory lock, a setting).
+    #[serde(default)]
+    pub pins: bool,
     /// User relations in its signature (as row types) or its parsed body: PostgreSQL refuses to create it where they are not.
     #[serde(default)]
     pub depends_on: Vec<TableName>,

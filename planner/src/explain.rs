@@ -1,16 +1,26 @@
 //! EXPLAIN: of what one backend answers, that backend's own.
 
 use crate::Facts;
-use crate::plan::{Access, Many, Plan, Refusal, Relay, Residue, Site};
+use crate::plan::{Access, Explain, Many, Plan, Refusal, Relay, Residue, Site};
 use crate::scan::{Token, TokenKind};
+use crate::select::is_one_key;
 use crate::statement::{plan_tokens, refuse};
 
 pub(crate) fn plan(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
-    let (skip, analyze) = options(sql, tokens);
+    let Options { skip, analyze, format } = options(sql, tokens);
+    let start = tokens.get(skip).map_or(sql.len(), |token| token.span.start);
     let inner = tokens.get(skip).map(|token| token.span.of(sql).to_ascii_lowercase()).unwrap_or_default();
     let several = || Refusal {
-        hint: Some("EXPLAIN works for statements that one shard answers.".to_owned()),
-        ..refuse("EXPLAIN of a statement over several shards is not supported yet")
+        hint: Some("EXPLAIN works for SELECT, and for writes that one shard does.".to_owned()),
+        ..refuse("EXPLAIN of a write to several shards is not supported")
+    };
+    let explain = || match format.as_deref() {
+        None | Some("text") => Explain { start, analyze, json: false }.into(),
+        Some("json") => Explain { start, analyze, json: true }.into(),
+        Some(_) => Plan::from(Refusal {
+            hint: Some("Use the format text or json.".to_owned()),
+            ..refuse("EXPLAIN over several shards does not have this format")
+        }),
     };
     match plan_tokens(sql, &tokens[skip.min(tokens.len())..], facts) {
         // What EXPLAIN does not take (and EXPLAIN alone): PostgreSQL says so.
@@ -27,12 +37,18 @@ pub(crate) fn plan(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
             if !analyze {
                 sharded.access = Access::Read;
             }
-            sharded.many = Many::Refuse(several());
+            if matches!(sharded.many, Many::Merge(_)) && !is_one_key(&sharded.keys) {
+                return explain();
+            }
+            if !matches!(sharded.many, Many::Refuse(_)) {
+                sharded.many = Many::Refuse(several());
+            }
             Plan::Sharded(sharded)
         }
         Plan::ReferenceWrite(_) if !analyze => relay(Site::AnyGroup),
         Plan::ReferenceWrite(_) => refuse("EXPLAIN ANALYZE of a write to a reference table is not supported").into(),
-        plan @ (Plan::Refuse(_) | Plan::Views(_)) => plan,
+        plan @ (Plan::Refuse(_) | Plan::Views(_) | Plan::Explain(_)) => plan,
+        Plan::Gather(gather) if gather.merge.datafusion => explain(),
         Plan::Insert(_) | Plan::InsertSelect(_) | Plan::Gather(_) => several().into(),
         Plan::Ddl(_) | Plan::Maintenance(_) | Plan::Distribute(_) => {
             refuse(format!("EXPLAIN {} is not supported", inner.to_ascii_uppercase())).into()
@@ -44,10 +60,23 @@ fn relay(site: Site) -> Plan {
     Plan::Relay(Relay { site, text: None, access: Access::Read, residue: Residue::Clean })
 }
 
-/// Where the statement starts, and whether it is run.
-fn options(sql: &str, tokens: &[Token]) -> (usize, bool) {
+impl From<Explain> for Plan {
+    fn from(explain: Explain) -> Self {
+        Self::Explain(explain)
+    }
+}
+
+struct Options {
+    /// Tokens before the statement.
+    skip: usize,
+    analyze: bool,
+    /// In lower case.
+    format: Option<String>,
+}
+
+fn options(sql: &str, tokens: &[Token]) -> Options {
     let mut at = 1;
-    let mut analyze = false;
+    let mut options = Options { skip: 0, analyze: false, format: None };
     let query = ["select", "with", "values", "table"];
     let parenthesised = tokens.get(at).is_some_and(|token| token.is_symbol(sql, "("))
         && !tokens
@@ -59,22 +88,24 @@ fn options(sql: &str, tokens: &[Token]) -> (usize, bool) {
             if token.is_symbol(sql, ")") {
                 break;
             }
+            let value = tokens.get(at).map(|value| value.span.of(sql).to_ascii_lowercase());
             if token.is_keyword(sql, "analyze") || token.is_keyword(sql, "analyse") {
-                let off = tokens.get(at).is_some_and(|value| {
-                    ["off", "false", "0"].iter().any(|word| value.span.of(sql).eq_ignore_ascii_case(word))
-                });
-                analyze = !off;
+                options.analyze = !value.is_some_and(|value| ["off", "false", "0"].contains(&value.as_str()));
+            } else if token.is_keyword(sql, "format") {
+                options.format = value.map(|value| value.trim_matches('\'').to_owned());
             }
         }
-        return (at, analyze);
+        options.skip = at;
+        return options;
     }
     while let Some(token) = tokens.get(at).filter(|token| token.kind == TokenKind::Word) {
         if token.is_keyword(sql, "analyze") || token.is_keyword(sql, "analyse") {
-            analyze = true;
+            options.analyze = true;
         } else if !token.is_keyword(sql, "verbose") {
             break;
         }
         at += 1;
     }
-    (at, analyze)
+    options.skip = at;
+    options
 }

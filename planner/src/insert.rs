@@ -89,7 +89,7 @@ fn every_shard_alone(context: &Context<'_, '_, '_>, insert: &Insert<'_>, target:
     let analysis = context.analysis;
     let InsertSource::Query(query) = &insert.source else { return false };
     let plain = matches!(query.body, Body::Select(_)) && query.limit.is_none() && query.offset.is_none();
-    if !plain || analysis.with || crate::stage::unstageable(context).is_some() {
+    if !plain || analysis.with || crate::stage::unstageable(context).is_some() || analysis.lock.is_some() {
         return false;
     }
     let block = analysis.occurrences[target].block;

@@ -32,6 +32,8 @@ pub enum Plan {
     /// `SELECT create_distributed_table(...)` and its kin.
     /// Nothing yet: the statement reads these views over distributed tables, whose definitions ([`crate::Facts::views`]) are needed first.
     Views(Vec<TableName>),
+    /// EXPLAIN of a SELECT that may take several shards.
+    Explain(Explain),
     Distribute(Distribute),
     /// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT and others that cannot run in fragments but reach every slice.
     Maintenance(Maintenance),
@@ -231,6 +233,15 @@ pub enum Many {
     /// UPDATE or DELETE that every shard can do alone.
     Write(ManyWrite),
     Refuse(Refusal),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explain {
+    /// Where the explained statement starts in the text; `EXPLAIN` and its options stand before.
+    pub start: usize,
+    /// The statement is run.
+    pub analyze: bool,
+    pub json: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,9 +1,10 @@
 //! SELECT over distributed tables.
 
+use crate::edits::append;
 use crate::island::island;
-use crate::plan::{Gather, KeySource, Keys, Many, Merge, Plan, Refusal};
+use crate::plan::{Gather, KeySource, Keys, Many, Merge, Plan, Refusal, Template};
 use crate::scan::Span;
-use crate::stage::{stage, unstageable};
+use crate::stage::{stage, unlockable, unstageable};
 use crate::statement::{Context, refuse};
 use crate::syntax::{Body, Query};
 
@@ -28,7 +29,7 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Plan {
 
 /// A write to a table at home that reads distributed tables: it runs at home, over what the shards give.
 pub(crate) fn plan_write_at_home(context: &Context<'_, '_, '_>, span: Span) -> Plan {
-    let merge = match unstageable(context) {
+    let merge = match unstageable(context).or_else(|| unlockable(context)) {
         Some(refusal) => Err(refusal),
         None => stage(context, span),
     };
@@ -47,8 +48,18 @@ fn merge(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<Merge, Refu
         return Err(refusal);
     }
     let whole = context.analysis.queries.first().filter(|facts| std::ptr::eq(facts.query, query));
-    if let Some(merge) = whole.and_then(|facts| island(context, facts, "f")) {
+    let inner_locks =
+        context.analysis.queries.iter().any(|facts| !std::ptr::eq(facts.query, query) && !facts.query.locks.is_empty());
+    if let Some(mut merge) = whole.and_then(|facts| island(context, facts, "f"))
+        && !inner_locks
+    {
+        if !query.locks.is_empty() {
+            lock_rows(context, query, &mut merge);
+        }
         return Ok(merge);
+    }
+    if let Some(refusal) = unlockable(context) {
+        return Err(refusal);
     }
     if let Body::Select(select) = &query.body
         && let Some(item) = select.items.iter().find(|item| Some(item.expr.span) == context.analysis.whole_row)
@@ -58,6 +69,17 @@ fn merge(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<Merge, Refu
         return Err(Refusal { hint, position: Some(item.span.start), ..refusal });
     }
     stage(context, query.span)
+}
+
+/// Each shard locks its rows: in a subquery, because the arms are put together by UNION ALL, which takes no locks.
+fn lock_rows(context: &Context<'_, '_, '_>, query: &Query<'_>, merge: &mut Merge) {
+    let locks: Vec<&str> = query.locks.iter().map(|span| span.of(context.sql)).collect();
+    for fragment in &mut merge.fragments {
+        let mut arm = Template::text("SELECT * FROM (");
+        append(&mut arm, std::mem::replace(&mut fragment.arm, Template::text("")));
+        append(&mut arm, Template::text(format!(" {}) AS locked", locks.join(" "))));
+        fragment.arm = arm;
+    }
 }
 
 /// Whether one shard is left for certain.

@@ -50,6 +50,9 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
         {
             edits.insert_text(place, format!(" AS {}", crate::quote_identifier(occurrence.table.name.last())));
         }
+        if let Some(sample) = occurrence.table.sample {
+            edits.replace_text(sample, "");
+        }
         fragments.push(fragment(context, index, name, &names)?);
     }
     for qualifier in &analysis.qualifiers {
@@ -64,20 +67,20 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
     Ok(Merge { fragments, sql: edits.apply_text(context.sql, whole), datafusion: true })
 }
 
+/// Why a query that locks rows cannot run over fetched ones.
+pub(crate) fn unlockable(context: &Context<'_, '_, '_>) -> Option<Refusal> {
+    let span = context.analysis.lock?;
+    let refusal = refuse("FOR UPDATE and FOR SHARE in this query over several shards are not supported");
+    let hint = "Lock the rows of one table, or of tables joined by their distribution keys, in a query of its own.";
+    Some(Refusal { hint: Some(hint.to_owned()), position: Some(span.start), ..refusal })
+}
+
 /// Why a query cannot run over fetched rows.
 pub(crate) fn unstageable(context: &Context<'_, '_, '_>) -> Option<Refusal> {
     let analysis = context.analysis;
     let hint = Some("Give the distribution key's value, so that one shard can answer.".to_owned());
-    if let Some(span) = analysis.lock {
-        let refusal = refuse("FOR UPDATE and FOR SHARE over several shards are not supported");
-        return Some(Refusal { hint, position: Some(span.start), ..refusal });
-    }
     if let Some(span) = analysis.system_column {
         let refusal = refuse(format!("system column \"{}\" means nothing across shards", span.of(context.sql)));
-        return Some(Refusal { hint, position: Some(span.start), ..refusal });
-    }
-    if let Some(span) = analysis.sample {
-        let refusal = refuse("TABLESAMPLE over several shards is not supported");
         return Some(Refusal { hint, position: Some(span.start), ..refusal });
     }
     let writes_shards = analysis
@@ -132,7 +135,9 @@ fn fragment(
     let only = if occurrence.table.only { "ONLY " } else { "" };
     let mut arm = Template::text(format!("SELECT {} FROM {only}", list.join(", ")));
     arm.pieces.push(Piece::Slice(occurrence.full.schema.clone()));
-    append(&mut arm, Template::text(format!(".{table} AS {visible}")));
+    // Each shard gives its sample: together they are one of the whole.
+    let sample = occurrence.table.sample.map_or_else(String::new, |span| format!(" {}", span.of(context.sql)));
+    append(&mut arm, Template::text(format!(".{table} AS {visible}{sample}")));
     let edits = context.slice_edits(true);
     for (position, filter) in filters.into_iter().enumerate() {
         append(&mut arm, Template::text(if position == 0 { " WHERE (" } else { " AND (" }));

@@ -273,6 +273,9 @@ impl Context<'_, '_, '_> {
         let mut residue = Residue::Clean;
         for function in &analysis.functions {
             match &function.routine {
+                Routine::User { overloads, .. } if overloads.iter().any(|function| function.pins) => {
+                    return Residue::Pins;
+                }
                 Routine::User { .. } => residue = Residue::Unknown,
                 Routine::BuiltIn(built_in) => match built_in.effect {
                     Effect::Session | Effect::HomeSession => return Residue::Pins,

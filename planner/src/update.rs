@@ -80,7 +80,7 @@ fn write(context: &Context<'_, '_, '_>, span: Span, current_of: bool, returning:
 
 /// Why every shard cannot do its part alone.
 fn several(context: &Context<'_, '_, '_>, target: Option<usize>, verb: &str) -> Option<Refusal> {
-    if let Some(refusal) = crate::stage::unstageable(context) {
+    if let Some(refusal) = crate::stage::unstageable(context).or_else(|| crate::stage::unlockable(context)) {
         return Some(refusal);
     }
     let analysis = context.analysis;

@@ -50,6 +50,7 @@ fn fixture() -> (Database, Catalog) {
         volatility: Volatility::Volatile,
         kind: FunctionKind::Function,
         reads_tables: false,
+        pins: false,
         depends_on: depends_on.to_vec(),
     };
     catalog.functions.insert(public("all_notes"), vec![function(&[public("notes")])]);

@@ -1,6 +1,7 @@
 //! `atoll demo`: TPC-H in a cluster and in a plain PostgreSQL, the same statements on both, the answers compared.
 
 mod answer;
+mod engines;
 mod load;
 mod plain;
 mod script;
@@ -147,9 +148,12 @@ async fn on_both(settings: &Settings, options: &Options, owner: &Owner) -> anyho
     }
     show_directory(&here).await?;
     let results = compare(&here, &there).await?;
+    let mut tpch = script::all();
+    tpch.retain(|statement| statement.title.starts_with("TPC-H"));
+    let unequal = engines::compare(&here, &there, &tpch).await?;
     write_json(&options.output, &results)?;
     show(format_args!("\nwritten to {}", options.output.display()));
-    Ok(results.iter().filter(|result| !result.equal).count())
+    Ok(results.iter().filter(|result| !result.equal).count() + unequal)
 }
 
 async fn connect(port: u16, database: &str) -> anyhow::Result<Client> {

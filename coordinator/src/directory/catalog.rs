@@ -56,6 +56,13 @@ impl SystemFacts {
     }
 }
 
+/// Whether a word in a function's body speaks of state that belongs to one backend and outlives the statement.
+fn stays_on_backend(word: &str) -> bool {
+    matches!(word, "set_config" | "setseed" | "temp" | "temporary" | "listen")
+        || word.starts_with("pg_advisory_lock")
+        || word.starts_with("pg_try_advisory_lock")
+}
+
 fn shape(results: &[ResultSet]) -> Error {
     Error::internal(format!("a reading of the catalogs came in {} results", results.len()))
 }
@@ -244,7 +251,9 @@ fn read_functions(
             "plpgsql" => words.contains("execute"),
             _ => true,
         };
+        let pins = words.iter().any(|word| stays_on_backend(word));
         let function = Function {
+            pins,
             volatility: match row.text(2)? {
                 "i" => Volatility::Immutable,
                 "s" => Volatility::Stable,

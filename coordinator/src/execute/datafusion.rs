@@ -21,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::scatter::{discard_rest, next_batch, request};
 use crate::error::{Error, Result, sqlstate};
 use crate::lane::Lane;
-use crate::plans::Statement;
+use crate::plans::{Description, Statement};
 use crate::session::cancel::CancelHandle;
 use crate::session::client::Client;
 use crate::session::extended::push_description;
@@ -48,6 +48,14 @@ pub enum Attempt {
     Unsupported(String),
 }
 
+/// What running a merge takes.
+pub(super) struct Ready {
+    merge: Bound,
+    formats: Vec<ColumnFormat>,
+    encoder: RowEncoder,
+    description: Arc<Description>,
+}
+
 impl Session {
     /// Runs the merge in DataFusion, if all of it is on the verified list and its results can be printed as PostgreSQL would.
     ///
@@ -60,68 +68,17 @@ impl Session {
         statement: &Arc<Statement>,
         ask: Ask<'_>,
     ) -> Result<Attempt> {
-        let ([fragment], [columns]) = (merge.fragments.as_slice(), columns) else {
-            return Ok(Attempt::Unsupported("several fragments".to_owned()));
-        };
-        if let Some(setting) = self.unusual_output_setting() {
-            return Ok(Attempt::Unsupported(format!("the session's {setting}")));
-        }
         let bound = match ask {
             Ask::Simple => None,
             Ask::Bound(bound) => Some(bound),
         };
-        let description = self.describe(statement).await?;
-        let width = description.columns.as_ref().map_or(0, Vec::len);
-        let result_formats: Vec<i16> =
-            (0..width).map(|index| bound.map_or(0, |bound| format_of(&bound.result_formats, index))).collect();
-        // What is only passed on travels in the format the client asked for; where it asked for several, nothing does.
-        let raw = match result_formats.as_slice() {
-            formats if formats.iter().all(|format| *format == 0) => Some(ColumnFormat::RawText),
-            formats if formats.iter().all(|format| *format == 1) => Some(ColumnFormat::RawBinary),
-            _ => None,
+        let ready = match self.ready_for_datafusion(merge, columns, statement, bound).await? {
+            Ok(ready) => ready,
+            Err(reason) => return Ok(Attempt::Unsupported(reason)),
         };
-        let formats: Vec<ColumnFormat> = fragment
-            .columns
-            .iter()
-            .map(|column| raw.filter(|_| column.passed_on).unwrap_or(ColumnFormat::Typed))
-            .collect();
-        let input = InputSchema {
-            name: fragment.name.clone(),
-            schema: rows::schema(columns, &formats),
-            columns: fragment
-                .columns
-                .iter()
-                .map(|column| InputColumn {
-                    bytewise_collation: column.bytewise_collation,
-                    passed_on: column.passed_on && raw.is_some(),
-                })
-                .collect(),
-        };
-        let types = bound.map_or(&[][..], |bound| &bound.types);
+        let Ready { merge: merge_bound, formats, encoder, description } = ready;
+        let fragment = &merge.fragments[0];
         let engine = self.worker.cluster.merge.clone();
-        let kept = statement.merges.of(raw, bound.is_some());
-        let prepared = match kept.get_or_init(|| engine.check(&merge.sql, &[input], types)) {
-            Ok(prepared) => prepared,
-            Err(refused) => return Ok(Attempt::Unsupported(refused.reason.clone())),
-        };
-        let values: Vec<Parameter<'_>> = bound
-            .into_iter()
-            .flat_map(|bound| {
-                bound.parameters.iter().enumerate().map(|(index, value)| Parameter {
-                    binary: format_of(&bound.parameter_formats, index) == 1,
-                    value: value.as_deref(),
-                })
-            })
-            .collect();
-        let merge_bound = match prepared.bind(&values) {
-            Ok(merge_bound) => merge_bound,
-            Err(refused) => return Ok(Attempt::Unsupported(refused.reason)),
-        };
-        if !encodable(merge_bound.schema(), &result_formats) {
-            return Ok(Attempt::Unsupported("a result column that only PostgreSQL prints exactly".to_owned()));
-        }
-        let encoder = RowEncoder::new(merge_bound.schema(), &result_formats)
-            .map_err(|error| Error::internal(error.to_string()))?;
 
         let groups = self.group_fragments(fragment, bound).await?;
         let version = self.facts().id;
@@ -172,6 +129,78 @@ impl Session {
         let rows = outcome.inspect_err(|_| self.note_failure())?;
         backend::command_complete(&format!("SELECT {rows}"), &mut self.client.output);
         Ok(Attempt::Answered)
+    }
+
+    /// The merge as DataFusion would run it, or why it does not.
+    ///
+    /// # Errors
+    /// What PostgreSQL says of the statement.
+    pub(super) async fn ready_for_datafusion(
+        &mut self,
+        merge: &Merge,
+        columns: &[Vec<Column>],
+        statement: &Arc<Statement>,
+        bound: Option<&crate::session::extended::Bound>,
+    ) -> Result<Result<Ready, String>> {
+        let ([fragment], [columns]) = (merge.fragments.as_slice(), columns) else {
+            return Ok(Err("several fragments".to_owned()));
+        };
+        if let Some(setting) = self.unusual_output_setting() {
+            return Ok(Err(format!("the session's {setting}")));
+        }
+        let description = self.describe(statement).await?;
+        let width = description.columns.as_ref().map_or(0, Vec::len);
+        let result_formats: Vec<i16> =
+            (0..width).map(|index| bound.map_or(0, |bound| format_of(&bound.result_formats, index))).collect();
+        // What is only passed on travels in the format the client asked for; where it asked for several, nothing does.
+        let raw = match result_formats.as_slice() {
+            formats if formats.iter().all(|format| *format == 0) => Some(ColumnFormat::RawText),
+            formats if formats.iter().all(|format| *format == 1) => Some(ColumnFormat::RawBinary),
+            _ => None,
+        };
+        let formats: Vec<ColumnFormat> = fragment
+            .columns
+            .iter()
+            .map(|column| raw.filter(|_| column.passed_on).unwrap_or(ColumnFormat::Typed))
+            .collect();
+        let input = InputSchema {
+            name: fragment.name.clone(),
+            schema: rows::schema(columns, &formats),
+            columns: fragment
+                .columns
+                .iter()
+                .map(|column| InputColumn {
+                    bytewise_collation: column.bytewise_collation,
+                    passed_on: column.passed_on && raw.is_some(),
+                })
+                .collect(),
+        };
+        let types = bound.map_or(&[][..], |bound| &bound.types);
+        let engine = self.worker.cluster.merge.clone();
+        let kept = statement.merges.of(raw, bound.is_some());
+        let prepared = match kept.get_or_init(|| engine.check(&merge.sql, &[input], types)) {
+            Ok(prepared) => prepared,
+            Err(refused) => return Ok(Err(refused.reason.clone())),
+        };
+        let values: Vec<Parameter<'_>> = bound
+            .into_iter()
+            .flat_map(|bound| {
+                bound.parameters.iter().enumerate().map(|(index, value)| Parameter {
+                    binary: format_of(&bound.parameter_formats, index) == 1,
+                    value: value.as_deref(),
+                })
+            })
+            .collect();
+        let merge_bound = match prepared.bind(&values) {
+            Ok(merge_bound) => merge_bound,
+            Err(refused) => return Ok(Err(refused.reason)),
+        };
+        if !encodable(merge_bound.schema(), &result_formats) {
+            return Ok(Err("a result column that only PostgreSQL prints exactly".to_owned()));
+        }
+        let encoder = RowEncoder::new(merge_bound.schema(), &result_formats)
+            .map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Ok(Ready { merge: merge_bound, formats, encoder, description }))
     }
 
     /// A setting under which PostgreSQL prints typed values otherwise than the encoder does.

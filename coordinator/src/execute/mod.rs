@@ -4,6 +4,7 @@ pub mod copy;
 mod copy_in;
 mod copy_rows;
 mod datafusion;
+mod explain;
 mod insert;
 mod insert_select;
 mod merge;

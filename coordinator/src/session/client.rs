@@ -152,7 +152,7 @@ impl Client {
     /// # Errors
     /// I/O errors: the client is gone.
     pub async fn flush(&mut self) -> Result<()> {
-        if !self.output.is_empty() && !self.hold_output {
+        if self.has_to_flush() {
             self.stream.write_all_buf(&mut self.output).await?;
             if self.output.capacity() > 4 * OUTPUT_BYTES_MAX {
                 self.output = BytesMut::with_capacity(8 << 10);
@@ -160,6 +160,11 @@ impl Client {
             self.stream.flush().await?;
         }
         Ok(())
+    }
+
+    /// Whether [`Client::flush`] would write anything.
+    pub fn has_to_flush(&self) -> bool {
+        !self.output.is_empty() && !self.hold_output
     }
 
     /// Writes the output when it has grown large.

@@ -590,13 +590,9 @@ impl Session {
         bound: &Arc<Bound>,
         max_rows: i32,
     ) -> Result<()> {
-        let kept = self.client.output.split();
-        let outcome = self.execute_into_buffer(statement, bound).await;
-        let produced = std::mem::replace(&mut self.client.output, kept);
-        outcome?;
+        let mut rest = self.execute_into_buffer(statement, Ask::Bound(bound)).await?.freeze();
         let mut rows = Vec::new();
         let mut command_tag = String::new();
-        let mut rest = produced.freeze();
         while let Some((frame_tag, length)) = atoll_wire::frames::peek(&rest) {
             let frame = rest.split_to(length.min(rest.len()));
             match frame_tag {
@@ -608,11 +604,27 @@ impl Session {
         self.send_limited(name, Arc::new(rows), 0, command_tag, max_rows).await
     }
 
-    async fn execute_into_buffer(&mut self, statement: &Arc<Statement>, bound: &Arc<Bound>) -> Result<()> {
+    /// Runs a statement whose answer is not for the client as it comes.
+    ///
+    /// # Errors
+    /// The statement's.
+    pub async fn execute_into_buffer(&mut self, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<BytesMut> {
+        let kept = self.client.output.split();
         self.client.hold_output = true;
-        let outcome = self.execute(statement, Ask::Bound(bound)).await;
+        let outcome = Box::pin(self.execute(statement, ask)).await;
         self.client.hold_output = false;
-        outcome
+        let mut produced = std::mem::replace(&mut self.client.output, kept);
+        if outcome.as_ref().is_err_and(Error::already_told) {
+            // The server's own error is among what was held back.
+            let mut frames = produced.split().freeze();
+            while let Some((frame_tag, length)) = atoll_wire::frames::peek(&frames) {
+                let frame = frames.split_to(length.min(frames.len()));
+                if matches!(frame_tag, b'E' | b'N') {
+                    self.client.push(&frame);
+                }
+            }
+        }
+        outcome.map(|()| produced)
     }
 
     async fn send_limited(

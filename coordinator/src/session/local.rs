@@ -510,17 +510,18 @@ impl Session {
                     return Ok(());
                 }
                 None => match &sharded.many {
-                    Many::Merge(merge) if !hold => {
-                        return self.declare_merged(name, query, &merge.clone(), statement, ask).await;
+                    Many::Merge(merge) => {
+                        return self.declare_merged((name, query), &merge.clone(), statement, ask, residue).await;
                     }
-                    _ => {
+                    Many::Refuse(refusal) => return Err(self.refusal(refusal, &inner).await),
+                    Many::Write(_) => {
                         return Err(Error::unsupported("this cursor over several shards is not supported")
                             .with_hint("Run the query without a cursor, or give it the distribution key."));
                     }
                 },
             },
-            Plan::Gather(gather) if !hold => {
-                return self.declare_merged(name, query, &gather.merge.clone(), statement, ask).await;
+            Plan::Gather(gather) => {
+                return self.declare_merged((name, query), &gather.merge.clone(), statement, ask, residue).await;
             }
             Plan::Refuse(refusal) => return Err(self.refusal(refusal, &inner).await),
             _ => (Place::CATALOG, self.plain_path()),
@@ -530,14 +531,35 @@ impl Session {
         Ok(())
     }
 
-    /// A cursor over staged fragments: it lives at home, as long as the transaction.
+    /// A cursor over staged fragments: it lives at home, as long as the transaction; WITH HOLD (and `residue` says so) beyond, because
+    /// PostgreSQL keeps its rows at the commit, before the staged ones go.
     async fn declare_merged(
         &mut self,
-        name: &str,
-        query: &str,
+        cursor: (&str, &str),
         merge: &Merge,
         statement: &Arc<Statement>,
         ask: Ask<'_>,
+        residue: Residue,
+    ) -> Result<()> {
+        let alone = self.transaction.is_none();
+        self.open_implicit();
+        let declared = self.declare_staged(cursor, merge, statement, ask, residue).await;
+        if alone {
+            let ended = self.end_transaction(declared.is_ok()).await;
+            declared?;
+            ended?;
+            return Ok(());
+        }
+        declared
+    }
+
+    async fn declare_staged(
+        &mut self,
+        (name, query): (&str, &str),
+        merge: &Merge,
+        statement: &Arc<Statement>,
+        ask: Ask<'_>,
+        residue: Residue,
     ) -> Result<()> {
         let head = cursor_head(&statement.text, query)?;
         let inner = self.plan(query, &statement.types).await?;
@@ -545,7 +567,7 @@ impl Session {
         self.stage_fragments(merge, &inner, ask).await.inspect_err(|_| self.note_failure())?;
         let path = self.plain_path();
         let sql = format!("{head}{}", merge.sql);
-        self.relay_statement(Place::HOME, &path, &sql, statement, ask, (Access::Read, Residue::Clean)).await?;
+        self.relay_statement(Place::HOME, &path, &sql, statement, ask, (Access::Read, residue)).await?;
         self.cursors.insert(name.to_owned(), Place::HOME);
         Ok(())
     }

@@ -157,7 +157,7 @@ impl Relay<'_> {
                 biased;
                 chunk = self.lane.receive_frames() => return chunk,
                 // Nothing more for now: what is there (notices, rows of a slow query) is not held back.
-                () = std::future::ready(()), if !self.client.output.is_empty() => {}
+                () = std::future::ready(()), if self.client.has_to_flush() => {}
                 read = self.client.fill_ahead() => {
                     if read? == 0 {
                         return Err(Error::Client(std::io::ErrorKind::UnexpectedEof.into()));

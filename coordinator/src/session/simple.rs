@@ -212,6 +212,7 @@ impl Session {
             Plan::Gather(gather) => {
                 self.merge(&gather.merge, statement, ask, (gather.access, gather.residue)).await?;
             }
+            Plan::Explain(explain) => self.explain(explain, statement, ask).await?,
             Plan::Session(command) => self.session_command(command, statement, ask).await?,
             Plan::Insert(_)
             | Plan::InsertSelect(_)
@@ -270,7 +271,7 @@ impl Session {
                 due.push_back(Expect::Query);
             }
             Ask::Bound(bound) => {
-                frontend::parse("", sql, &statement.types, &mut out);
+                frontend::parse("", sql, &self.types_at(place, statement, bound), &mut out);
                 due.push_back(Expect::ParseComplete { register: None, hidden: true });
                 frontend::bind_renamed(&bound.frame, "", "", &mut out)?;
                 due.push_back(Expect::BindComplete { hidden: true });
@@ -298,6 +299,16 @@ impl Session {
         match kept {
             None => outcome,
             Some(fields) => Err(self.in_the_clients_text(*fields, rewritten).await),
+        }
+    }
+
+    /// The parameters' types as a place calls them: all of them, because a text there may not show what the client's does.
+    fn types_at(&self, place: Place, statement: &Statement, bound: &super::extended::Bound) -> Vec<u32> {
+        let known = if bound.types.is_empty() { &statement.types } else { &bound.types };
+        let facts = self.facts();
+        match facts.types_of(place.group) {
+            Some(map) if place != Place::CATALOG => known.iter().map(|oid| map.from_catalog(*oid)).collect(),
+            _ => known.clone(),
         }
     }
 

@@ -118,8 +118,6 @@ pub(crate) struct Analysis<'f, 't, 'a> {
     pub system_column: Option<Span>,
     /// A table's name used as a value: the whole row.
     pub whole_row: Option<Span>,
-    /// TABLESAMPLE of a distributed table.
-    pub sample: Option<Span>,
     pub stars: bool,
     pub natural: bool,
     /// INSERT, UPDATE, DELETE or MERGE inside WITH.

@@ -7,7 +7,7 @@ use super::scope::{Columns, Item, KeyTerm, Output, Resolved, SYSTEM_COLUMNS, Sco
 use super::{Analysis, BlockFacts, Flow, FunctionUse, Occurrence, Qualifier, QueryFacts};
 use crate::Facts;
 use crate::catalog::FunctionKind;
-use crate::names::{Found, Routine, Target};
+use crate::names::{Found, Routine};
 use crate::syntax::{
     Body, Child, Distinct, Expr, ExprKind, FromItem, Ident, JoinCondition, JoinKind, LimitCount, Name, Query, Select,
     Statement, TableRef, With,
@@ -478,9 +478,6 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
                     .database_names
                     .push(crate::scan::Span { start: parts[0].span.start, end: parts[1].span.start });
             }
-        }
-        if matches!(target, Target::Distributed { .. }) && table.sample.is_some() {
-            self.analysis.sample = table.sample;
         }
         self.analysis.occurrences.push(Occurrence {
             table,

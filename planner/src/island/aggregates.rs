@@ -223,6 +223,12 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
 
     /// An aggregate of distinct values, over all that the shards found: its operands become columns.
     fn distinct_aggregate(&self, expr: &'c Expr<'a>, call: &'c Call<'a>, parts: &mut Parts<'c, 'a>) -> Option<String> {
+        let is_constant =
+            |expr: &Expr<'a>| !expr.any(&mut |expr| matches!(expr.kind, ExprKind::Column(_) | ExprKind::Star(_)));
+        if call.arguments.first().is_none_or(is_constant) {
+            // A shard without rows must not contribute it, but its other parts are a row.
+            return None;
+        }
         let mut edits = Edits::default();
         let operands = call.arguments.iter().chain(call.order_by.iter().map(|item| &item.expr)).chain(&call.filter);
         for operand in operands {
@@ -233,7 +239,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
                 return None;
             }
             // Constants (string_agg's separator) need no column.
-            if !operand.any(&mut |expr| matches!(expr.kind, ExprKind::Column(_) | ExprKind::Star(_))) {
+            if is_constant(operand) {
                 continue;
             }
             let index = match parts.distinct.iter().position(|own| self.is_same(own, operand)) {

@@ -1,0 +1,231 @@
+//! EXPLAIN of a SELECT over several shards: which engine merges and why, the merge query, and each group's fragment with PostgreSQL's own
+//! plan of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow_array::cast::AsArray as _;
+use atoll_planner::plan::{Explain, Fragment, Keys, Many, Merge, Plan};
+use atoll_wire::backend::{self, decode};
+use atoll_wire::frames::peek;
+use atoll_wire::rows::{ColumnFormat, IpcReader};
+use serde_json::{Value, json};
+
+use super::route::Route;
+use super::scatter::{next_batch, request};
+use crate::error::{Error, Result};
+use crate::place::Place;
+use crate::plans::Statement;
+use crate::session::Session;
+use crate::session::extended::{Bound, push_description};
+use crate::session::simple::Ask;
+
+/// What a run of the statement showed.
+struct Run {
+    tier: &'static str,
+    rows: u64,
+    milliseconds: f64,
+}
+
+/// One group's part.
+struct GroupPlan {
+    group: String,
+    sql: String,
+    /// As PostgreSQL prints it; one line for JSON.
+    lines: Vec<String>,
+}
+
+struct FragmentPlan {
+    name: String,
+    shards: usize,
+    shards_of: usize,
+    groups: Vec<GroupPlan>,
+}
+
+impl Session {
+    /// Answers it, up to and including its CommandComplete.
+    ///
+    /// # Errors
+    /// The explained statement's.
+    pub async fn explain(&mut self, explain: &Explain, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
+        let (head, text) = statement.text.split_at(explain.start);
+        let inner = self.plan(text, &statement.types).await?;
+        let bound = match ask {
+            Ask::Simple => None,
+            Ask::Bound(bound) => Some(bound),
+        };
+        let merge = match &inner.plan {
+            Plan::Sharded(sharded) => {
+                let route = self.route(sharded.colocation, sharded.key_type, &sharded.keys, bound).await?;
+                match (route, &sharded.many) {
+                    (Route::One(shard), _) => {
+                        let (path, rendered) = self.on_shard(sharded, shard.id);
+                        let sql = format!("{head}{}", rendered.as_deref().unwrap_or(text));
+                        let effects = (sharded.access, sharded.residue);
+                        return self
+                            .relay_statement(Place::data(shard.group), &path, &sql, statement, ask, effects)
+                            .await;
+                    }
+                    (Route::Many(_), Many::Merge(merge)) => merge,
+                    (Route::Many(_), _) => return Err(Error::unsupported("EXPLAIN of a write to several shards")),
+                }
+            }
+            Plan::Gather(gather) => &gather.merge,
+            Plan::Refuse(refusal) => return Err(self.refusal(refusal, &inner).await),
+            _ => return Err(Error::internal("EXPLAIN of a statement that is planned otherwise now")),
+        };
+        let columns = self.fragment_columns(merge, &inner, ask).await?;
+        let reason = match self.settings.get("atoll.merge_engine") {
+            Some("postgres") => Some("atoll.merge_engine is postgres".to_owned()),
+            _ => self.ready_for_datafusion(merge, &columns, &inner, bound).await?.err(),
+        };
+        let run = if explain.analyze { Some(self.run_unseen(&inner, ask).await?) } else { None };
+        let mut fragments = Vec::new();
+        for fragment in &merge.fragments {
+            fragments.push(self.explain_fragment(fragment, head, bound).await?);
+        }
+        if ask.describes() {
+            let description = self.describe(statement).await?;
+            push_description(description.columns.as_deref(), &[], &mut self.client.output);
+        }
+        let lines = if explain.json {
+            vec![as_json(merge, reason.as_deref(), &fragments, run.as_ref())]
+        } else {
+            as_text(merge, reason.as_deref(), &fragments, run.as_ref())
+        };
+        for line in &lines {
+            backend::data_row([Some(line.as_bytes())], &mut self.client.output);
+        }
+        backend::command_complete("EXPLAIN", &mut self.client.output);
+        Ok(())
+    }
+
+    /// What each group would do for a fragment.
+    async fn explain_fragment(
+        &mut self,
+        fragment: &Fragment,
+        head: &str,
+        bound: Option<&Bound>,
+    ) -> Result<FragmentPlan> {
+        let facts = self.facts();
+        let colocation = facts.database.colocations.get(&fragment.colocation);
+        let key_type = colocation.and_then(|group| group.key_type);
+        let key_type = key_type.ok_or_else(|| Error::internal("a fragment of a co-location group without a key"))?;
+        let all = colocation.map_or(0, |group| group.shards.len());
+        let shards = match self.route(fragment.colocation, key_type, &fragment.keys, bound).await? {
+            Route::One(_) => 1,
+            Route::Many(shards) => shards.len(),
+        };
+        let mut groups = Vec::new();
+        for part in self.group_fragments(fragment, bound).await? {
+            let parameters = self.fragment_parameters(bound, part.group);
+            let wanted = request(format!("{head}{}", part.sql), parameters, &[ColumnFormat::RawText], facts.id);
+            let (cancel, path) = (self.cancel.clone(), self.plain_path());
+            let mut held = self.hold_ready(Place::data(part.group), &path).await?;
+            let lane = self.lane(&mut held);
+            let lines = cancel
+                .over(lane, async |lane| {
+                    lane.send_fragment(wanted).await?;
+                    let mut reader = IpcReader::new();
+                    let mut lines = Vec::new();
+                    while let Some(batch) = next_batch(lane, &mut reader).await? {
+                        let column = batch.column(0).as_binary::<i32>();
+                        lines.extend(column.iter().flatten().map(|line| String::from_utf8_lossy(line).into_owned()));
+                    }
+                    Ok(lines)
+                })
+                .await;
+            self.let_go(held, false);
+            let lines = lines.inspect_err(|_| self.note_failure())?;
+            groups.push(GroupPlan { group: self.group_name(part.group), sql: part.sql, lines });
+        }
+        Ok(FragmentPlan { name: fragment.name.clone(), shards, shards_of: all, groups })
+    }
+
+    /// Runs a statement whose rows nobody gets to see.
+    async fn run_unseen(&mut self, inner: &Arc<Statement>, ask: Ask<'_>) -> Result<Run> {
+        let start = Instant::now();
+        let mut produced = self.execute_into_buffer(inner, ask).await?.freeze();
+        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+        let mut rows = 0;
+        while let Some((tag, length)) = peek(&produced) {
+            let frame = produced.split_to(length.min(produced.len()));
+            if tag == b'C' {
+                rows = decode::rows_of_tag(decode::command_complete(&frame[5..])?).unwrap_or(0);
+            }
+        }
+        Ok(Run { tier: self.tier.as_str(), rows, milliseconds })
+    }
+}
+
+fn engine_of(reason: Option<&str>) -> &'static str {
+    if reason.is_none() { "DataFusion" } else { "PostgreSQL" }
+}
+
+fn keys_of(merge: &Merge, index: usize) -> &'static str {
+    match merge.fragments[index].keys {
+        Keys::All => "",
+        Keys::These(_) => ", limited by key",
+    }
+}
+
+fn as_text(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run: Option<&Run>) -> Vec<String> {
+    let because = reason.map(|reason| format!(" (not DataFusion: {reason})")).unwrap_or_default();
+    let seen = run.map(|run| format!(" (actual time={:.3} rows={})", run.milliseconds, run.rows)).unwrap_or_default();
+    let mut lines = vec![format!("Merge in {}{because}{seen}", engine_of(reason))];
+    lines.extend(
+        merge
+            .sql
+            .lines()
+            .enumerate()
+            .map(|(index, line)| if index == 0 { format!("  Query: {line}") } else { format!("         {line}") }),
+    );
+    for (index, fragment) in fragments.iter().enumerate() {
+        let keys = keys_of(merge, index);
+        lines.push(format!(
+            "  ->  Fragment {} ({} of {} shards{keys})",
+            fragment.name, fragment.shards, fragment.shards_of
+        ));
+        for group in &fragment.groups {
+            lines.push(format!(
+                "        Group {}: {}",
+                group.group,
+                group.sql.split_whitespace().collect::<Vec<_>>().join(" ")
+            ));
+            lines.extend(group.lines.iter().map(|line| format!("          {line}")));
+        }
+    }
+    if let Some(run) = run {
+        lines.push(format!("Tier: {}", run.tier));
+        lines.push(format!("Execution Time: {:.3} ms", run.milliseconds));
+    }
+    lines
+}
+
+fn as_json(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run: Option<&Run>) -> String {
+    let fragments: Vec<Value> = fragments
+        .iter()
+        .map(|fragment| {
+            let groups: Vec<Value> = fragment
+                .groups
+                .iter()
+                .map(|group| {
+                    let text = group.lines.join("\n");
+                    let plan = serde_json::from_str(&text).unwrap_or(Value::String(text));
+                    json!({"Group": group.group, "Query": group.sql, "Plan": plan})
+                })
+                .collect();
+            json!({"Name": fragment.name, "Shards": fragment.shards, "Shards Of": fragment.shards_of, "Groups": groups})
+        })
+        .collect();
+    let mut merged = json!({"Engine": engine_of(reason), "Query": merge.sql, "Fragments": fragments});
+    if let Some(reason) = reason {
+        merged["Reason"] = reason.into();
+    }
+    if let Some(run) = run {
+        merged["Tier"] = run.tier.into();
+        merged["Actual Rows"] = run.rows.into();
+        merged["Actual Total Time"] = run.milliseconds.into();
+    }
+    serde_json::to_string_pretty(&json!([{"Merge": merged}])).unwrap_or_default()
+}
