@@ -9,7 +9,7 @@ use atoll_wire::backend::Column;
 use super::datafusion::Attempt;
 use crate::error::{Error, Result};
 use crate::place::Place;
-use crate::plans::Statement;
+use crate::plans::{Description, Statement};
 use crate::session::Session;
 use crate::session::extended::{Bound, push_description};
 use crate::session::simple::Ask;
@@ -61,20 +61,19 @@ impl Session {
         self.merge_in_postgres(merge, &columns, statement, ask, effects, None).await
     }
 
-    /// Relays a statement whose rows are described as the catalog database does.
+    /// Relays a statement whose rows are described in other words than the backend's.
     ///
     /// # Errors
     /// The statement's.
     pub async fn relay_described(
         &mut self,
-        place: Place,
-        path: &Arc<str>,
+        description: &Description,
+        (place, path): (Place, &Arc<str>),
         sql: &str,
         statement: &Arc<Statement>,
         ask: Ask<'_>,
         effects: (Access, Residue),
     ) -> Result<()> {
-        let description = self.describe(statement).await?;
         push_description(description.columns.as_deref(), &[], &mut self.client.output);
         let bound = undescribed(ask)?;
         self.relay_statement(place, path, sql, statement, Ask::Bound(&bound), effects).await

@@ -64,7 +64,9 @@ impl Session {
                 let sql = rendered.as_deref().unwrap_or(&statement.text);
                 let effects = (sharded.access, sharded.residue);
                 if sharded.views && ask.describes() {
-                    return self.relay_described(Place::data(shard.group), &path, sql, statement, ask, effects).await;
+                    let description = self.describe(statement).await?;
+                    let there = (Place::data(shard.group), &path);
+                    return self.relay_described(&description, there, sql, statement, ask, effects).await;
                 }
                 return self.relay_statement(Place::data(shard.group), &path, sql, statement, ask, effects).await;
             }

@@ -120,7 +120,13 @@ impl Session {
     async fn describe_cursor_command(&mut self, statement: &Arc<Statement>) -> Result<Arc<Description>> {
         let nothing = Arc::new(Description { parameters: Vec::new(), columns: None });
         let Plan::Session(SessionPlan::Cursor { name: Some(name) }) = &statement.plan else { return Ok(nothing) };
-        let Some(place) = self.cursors.get(name).copied() else { return Ok(nothing) };
+        let Some(cursor) = self.cursors.get(name) else { return Ok(nothing) };
+        let place = cursor.place;
+        if let Some(description) = &cursor.description
+            && statement.text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("fetch"))
+        {
+            return Ok(description.clone());
+        }
         let path = self.plain_path();
         let cancel = self.cancel.clone();
         let mut held = self.hold_ready(place, &path).await?;

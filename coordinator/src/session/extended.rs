@@ -560,7 +560,7 @@ impl Session {
 
     /// Where an SQL cursor of this name lives, which the protocol calls a portal, too.
     fn cursor_place(&self, name: &str) -> Option<Place> {
-        if self.portals.contains_key(name) { None } else { self.cursors.get(name).copied() }
+        if self.portals.contains_key(name) { None } else { self.cursors.get(name).map(|cursor| cursor.place) }
     }
 
     /// [`Session::engage`] for a portal of an earlier batch: its lane is the transaction's, and stays as it stands.

@@ -18,7 +18,7 @@ use super::extended::{Bound, Prepared, push_description};
 use super::settings::{REPORTED, Settings};
 use super::simple::Ask;
 use super::transaction::{Ending, Transaction};
-use super::{Held, Session, Tier};
+use super::{Cursor, Held, Session, Tier};
 use crate::error::{Error, Result, sqlstate};
 use crate::execute::route::Route;
 use crate::place::Place;
@@ -506,7 +506,7 @@ impl Session {
                 Some((place, path, Some(query_there))) => {
                     let sql = format!("{}{query_there}", cursor_head(&statement.text, query)?);
                     self.relay_statement(place, &path, &sql, statement, ask, (Access::Read, residue)).await?;
-                    self.cursors.insert(name.to_owned(), place);
+                    self.cursors.insert(name.to_owned(), Cursor { place, description: None });
                     return Ok(());
                 }
                 None => match &sharded.many {
@@ -527,7 +527,7 @@ impl Session {
             _ => (Place::CATALOG, self.plain_path()),
         };
         self.relay_statement(place, &path, &statement.text, statement, ask, (Access::Read, residue)).await?;
-        self.cursors.insert(name.to_owned(), place);
+        self.cursors.insert(name.to_owned(), Cursor { place, description: None });
         Ok(())
     }
 
@@ -563,12 +563,12 @@ impl Session {
     ) -> Result<()> {
         let head = cursor_head(&statement.text, query)?;
         let inner = self.plan(query, &statement.types).await?;
-        self.describe(&inner).await?;
+        let described = self.describe(&inner).await?;
         self.stage_fragments(merge, &inner, ask).await.inspect_err(|_| self.note_failure())?;
         let path = self.plain_path();
         let sql = format!("{head}{}", merge.sql);
         self.relay_statement(Place::HOME, &path, &sql, statement, ask, (Access::Read, residue)).await?;
-        self.cursors.insert(name.to_owned(), Place::HOME);
+        self.cursors.insert(name.to_owned(), Cursor { place: Place::HOME, description: Some(described) });
         Ok(())
     }
 
@@ -594,7 +594,19 @@ impl Session {
     /// FETCH, MOVE, CLOSE: where the cursor is.
     async fn cursor(&mut self, name: Option<&str>, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
         let place = match name {
-            Some(name) => self.cursors.get(name).copied().unwrap_or(Place::CATALOG),
+            Some(name) => {
+                let known = self.cursors.get(name);
+                let described = known.and_then(|cursor| cursor.description.clone());
+                let place = known.map_or(Place::CATALOG, |cursor| cursor.place);
+                let fetches = statement.text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("fetch"));
+                if let Some(description) = described.filter(|_| fetches && ask.describes()) {
+                    let (path, effects) = (self.plain_path(), (Access::Read, Residue::Clean));
+                    return self
+                        .relay_described(&description, (place, &path), &statement.text, statement, ask, effects)
+                        .await;
+                }
+                place
+            }
             // CLOSE ALL: everywhere; the answer is one and the same.
             None => {
                 self.cursors.clear();

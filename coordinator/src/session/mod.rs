@@ -39,6 +39,7 @@ use self::transaction::{CommitContext, Ending, Transaction};
 use crate::error::{Error, Result, sqlstate};
 use crate::facts::DatabaseFacts;
 use crate::place::Place;
+use crate::plans::Description;
 use crate::pool::{Need, Pooled};
 use crate::worker::Worker;
 
@@ -97,7 +98,7 @@ pub struct Session {
     statements: HashMap<String, Prepared>,
     portals: HashMap<String, Portal>,
     /// SQL cursors: where each lives.
-    cursors: HashMap<String, Place>,
+    cursors: HashMap<String, Cursor>,
     /// After an error in the extended protocol: messages are skipped up to the next Sync.
     skipping: bool,
     /// Whether the messages being answered end with a Sync (or are a simple Query).
@@ -105,6 +106,13 @@ pub struct Session {
     /// Where the statement that runs stands in the client's message.
     within: Within,
     pub tier: Tier,
+}
+
+/// An SQL cursor.
+struct Cursor {
+    place: Place,
+    /// Its rows as the catalog database describes them, when the backend's own description is of staged rows.
+    description: Option<Arc<Description>>,
 }
 
 static TRANSACTIONS: AtomicU64 = AtomicU64::new(1);
@@ -261,7 +269,7 @@ impl Session {
         self.refresh_temporary_names().await;
         self.portals.clear();
         let pinned = &self.pinned;
-        self.cursors.retain(|_, place| pinned.iter().any(|(kept, _)| kept == place));
+        self.cursors.retain(|_, cursor| pinned.iter().any(|(kept, _)| *kept == cursor.place));
         if catalog_changed {
             let keeper = self.worker.cluster.keeper.clone();
             let refreshed = self.worker.cluster.on_control(async move { keeper.refresh().await }).await;

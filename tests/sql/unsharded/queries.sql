@@ -39,7 +39,9 @@ WITH moved AS (DELETE FROM un WHERE id < 5 RETURNING *) SELECT count(*) FROM mov
 SELECT ctid IS NOT NULL, xmin IS NOT NULL, tableoid::regclass FROM un WHERE id = 5;
 SELECT pg_relation_size('un') > 0, pg_total_relation_size('un') > 0;
 SELECT nextval(pg_get_serial_sequence('un', 'id'));
+SET enable_seqscan = off;
 EXPLAIN (COSTS OFF) SELECT * FROM un WHERE id = 5;
+RESET enable_seqscan;
 TRUNCATE un CASCADE;
 TRUNCATE un RESTART IDENTITY CASCADE;
 INSERT INTO un (a) VALUES (1) RETURNING id;
