@@ -62,7 +62,7 @@ impl Default for Config {
             connections_max: 400,
             pool_lanes_max: 60,
             pool_wait_ms_max: 30_000,
-            plan_cache_bytes: 32 << 20,
+            plan_cache_bytes: 16 << 20,
             merge_memory_bytes: 512 << 20,
             login_seconds_max: 60,
             drain_seconds_max: 5,
