@@ -56,8 +56,11 @@ impl CancelRegistry {
         (pid, secret, handle)
     }
 
+    /// The session has ended, maybe in the middle of a message: a cancel that is still being delivered has nothing left to do.
     pub fn forget(&self, pid: i32) {
-        self.lock().remove(&pid);
+        if let Some(session) = self.lock().remove(&pid) {
+            session.handle.end();
+        }
     }
 
     /// How many sessions of this coordinator use a logical database.
