@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use atoll_proto::auth::Token;
@@ -54,8 +54,16 @@ pub struct BackendState {
     uses: u64,
     /// The session that used it last.
     pub session: u64,
-    /// Unknown code ran on behalf of that session.
-    pub residue: bool,
+    /// The session left something behind that it may ask for again (sequences' last values) or that nobody else may meet (what unknown code
+    /// did): its [`Session`](crate::session::Session)'s presence.
+    pub residue: Option<Weak<()>>,
+}
+
+impl BackendState {
+    /// A living session other than `session` left something here.
+    pub fn is_kept_from(&self, session: u64) -> bool {
+        self.session != session && self.residue.as_ref().is_some_and(|owner| owner.strong_count() > 0)
+    }
 }
 
 /// What comes back on a lane.
@@ -168,7 +176,7 @@ impl Lane {
                     prepared: HashMap::new(),
                     uses: 0,
                     session: 0,
-                    residue: false,
+                    residue: None,
                 },
                 transaction_status: b'I',
                 busy: false,

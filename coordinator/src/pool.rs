@@ -35,6 +35,18 @@ pub enum Need {
     Joining,
 }
 
+/// How well an idle lane suits a session, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    /// Another session may come back for what it left there: taken only when no other can be had.
+    Kept,
+    Usable,
+    /// It need not be told anything.
+    Ready,
+    /// What this session left is there; or it left nothing anywhere and need not tell this one anything.
+    Best,
+}
+
 pub struct Pool {
     channel: Arc<NodeChannel>,
     epoch: u64,
@@ -50,6 +62,25 @@ struct State {
     open: usize,
     waiting_joining: VecDeque<oneshot::Sender<()>>,
     waiting_fresh: VecDeque<oneshot::Sender<()>>,
+}
+
+impl State {
+    fn best_idle(&self, key: &LaneKey, fit: &impl Fn(&Lane) -> Fit) -> Option<(usize, Fit)> {
+        let mut best = None;
+        for (index, (idle_key, lane)) in self.idle.iter().enumerate().rev() {
+            if idle_key != key {
+                continue;
+            }
+            let fit = fit(lane);
+            if best.is_none_or(|(_, best)| fit > best) {
+                best = Some((index, fit));
+            }
+            if fit == Fit::Best {
+                break;
+            }
+        }
+        best
+    }
 }
 
 /// A lane taken from a pool; goes back with [`Pooled::release`], or ends its backend when dropped.
@@ -74,14 +105,14 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A lane for `key`, preferring one whose backend `prefers` (say, already stands at the right search_path).
+    /// A lane for `key`: of the idle ones the one that fits best, of several the last used.
     ///
     /// # Errors
     /// 53300 when none came free in time; what PostgreSQL says at login; [`Error::LaneLost`].
-    pub async fn take(self: &Arc<Self>, key: &LaneKey, need: Need, prefers: impl Fn(&Lane) -> bool) -> Result<Pooled> {
+    pub async fn take(self: &Arc<Self>, key: &LaneKey, need: Need, fit: impl Fn(&Lane) -> Fit) -> Result<Pooled> {
         let deadline = tokio::time::Instant::now() + self.limits.wait_max;
         loop {
-            match self.claim(key, need, &prefers) {
+            match self.claim(key, need, &fit) {
                 Claim::Idle(lane) => {
                     return Ok(Pooled { lane: Some(*lane), key: key.clone(), pool: self.clone(), returned: false });
                 }
@@ -104,30 +135,27 @@ impl Pool {
         }
     }
 
-    fn claim(&self, key: &LaneKey, need: Need, prefers: &impl Fn(&Lane) -> bool) -> Claim {
+    fn claim(&self, key: &LaneKey, need: Need, fit: &impl Fn(&Lane) -> Fit) -> Claim {
         let state = &mut *self.state();
-        loop {
-            let fits = |(index, (idle_key, lane)): (usize, &(LaneKey, Lane))| {
-                (idle_key == key).then(|| (index, prefers(lane)))
-            };
-            let mut found = None;
-            for (index, preferred) in state.idle.iter().enumerate().rev().filter_map(fits) {
-                if preferred {
-                    found = Some(index);
-                    break;
-                }
-                found.get_or_insert(index);
+        let kept = loop {
+            let Some((index, fit)) = state.best_idle(key, fit) else { break None };
+            if state.idle[index].1.has_ended() {
+                state.idle.remove(index);
+                state.open -= 1;
+            } else if fit == Fit::Kept {
+                break Some(index);
+            } else {
+                return Claim::Idle(Box::new(state.idle.remove(index).1));
             }
-            let Some(index) = found else { break };
-            let (_, mut lane) = state.idle.remove(index);
-            if !lane.has_ended() {
-                return Claim::Idle(Box::new(lane));
-            }
-            state.open -= 1;
-        }
+        };
         // Half: as many transactions that began elsewhere can join as may begin here, so that of two groups neither waits for the other.
         let kept_back = if need == Need::Fresh { self.limits.lanes_max / 2 } else { 0 };
         let open_max = (self.limits.lanes_max - kept_back).max(1);
+        if state.open >= open_max
+            && let Some(index) = kept
+        {
+            return Claim::Idle(Box::new(state.idle.remove(index).1));
+        }
         while state.open >= open_max && !state.idle.is_empty() {
             // Another role's or database's lane that nobody uses makes room.
             state.idle.remove(0);

@@ -78,6 +78,13 @@ pub struct Column {
     pub bytewise_collation: bool,
 }
 
+impl Column {
+    /// A row without a value of its own for it takes the next one of a sequence.
+    pub fn draws_from_sequence(&self) -> bool {
+        self.identity.is_some() || self.default.as_ref().is_some_and(|default| default.contains("nextval("))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// GENERATED ALWAYS rather than BY DEFAULT.

@@ -287,7 +287,16 @@ impl Context<'_, '_, '_> {
         let unknown = analysis.occurrences.iter().any(|occurrence| {
             occurrence.target == Target::Unknown || occurrence.relation.is_some_and(|relation| relation.has_triggers)
         });
-        if unknown { Residue::Unknown } else { residue }
+        let mut written = analysis.inserts.iter().filter_map(|(target, _)| analysis.occurrences[*target].relation);
+        // Which the client may ask for with currval() and lastval().
+        let draws = written.any(|relation| relation.columns.iter().any(Column::draws_from_sequence))
+            || (matches!(self.statement, Statement::Merge(_))
+                && analysis
+                    .occurrences
+                    .iter()
+                    .filter_map(|occurrence| occurrence.relation)
+                    .any(|relation| relation.columns.iter().any(Column::draws_from_sequence)));
+        if unknown || draws { Residue::Unknown } else { residue }
     }
 
     /// Whether the statement gives the same on one shard's group as where the whole can be seen, as far as other relations and

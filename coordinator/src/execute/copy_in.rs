@@ -268,7 +268,9 @@ impl Session {
             target.computed.iter().map(|(_, expression)| format!("({expression})::text")).collect();
         let sql = format!("SELECT {} FROM pg_catalog.generate_series(1, {rows})", expressions.join(", "));
         let path = self.plain_path();
-        let sets = self.run_at(Place::HOME, &path, &sql, true).await?;
+        let sets = self.run_at(Place::HOME, &path, &sql, true).await;
+        self.note_sequences_drawn();
+        let sets = sets?;
         let answer = sets.into_iter().next().unwrap_or_default();
         let mut fields = vec![Vec::with_capacity(rows); target.computed.len()];
         for row in answer.rows {

@@ -114,6 +114,9 @@ impl Session {
                 .await
         }
         .await;
+        if !insert.computed.is_empty() {
+            self.note_sequences_drawn();
+        }
         let written = result.inspect_err(|_| self.note_failure())?;
         written
             .rows

@@ -50,7 +50,9 @@ impl Session {
             definitions.join(", ")
         );
         self.run_at(Place::HOME, &path, &create, false).await?;
-        self.gather_rows(insert, statement, ask).await?;
+        let gathered = self.gather_rows(insert, statement, ask).await;
+        self.note_sequences_drawn();
+        gathered?;
 
         let key = quote_identifier(&insert.key.name);
         let empty = format!("SELECT count(*) FROM pg_temp.{GATHERED} WHERE {key} IS NULL");

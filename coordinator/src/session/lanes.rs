@@ -11,7 +11,7 @@ use super::settings::{Settings, join_search_path, split_search_path};
 use crate::error::{Error, Result};
 use crate::lane::Lane;
 use crate::place::{Kind, Place};
-use crate::pool::{LaneKey, Need, Pooled};
+use crate::pool::{Fit, LaneKey, Need, Pooled};
 
 /// A lane the session works on, and where it goes back to.
 pub enum Held {
@@ -101,6 +101,20 @@ impl Session {
         }
     }
 
+    /// Notes that the session left something in a backend that it may ask for again: the backend is its own as long as the pool has others.
+    pub fn leave_residue(&mut self, held: &mut Held) {
+        let owner = Arc::downgrade(&self.presence);
+        self.lane(held).state.residue = Some(owner);
+    }
+
+    /// [`Session::leave_residue`] at home, where sequences are, once the transaction's statement drew from one.
+    pub fn note_sequences_drawn(&mut self) {
+        let home = self.transaction.as_ref().and_then(|transaction| transaction.position(Place::HOME));
+        if let Some(index) = home {
+            self.leave_residue(&mut Held::Joined(index));
+        }
+    }
+
     /// Gives a lane taken for one statement back; keeps it when `pin`.
     pub fn let_go(&mut self, held: Held, pin: bool) {
         match held {
@@ -150,8 +164,18 @@ impl Session {
         };
         let key = LaneKey { database, role };
         let settings = &self.settings;
+        let ready = if Arc::weak_count(&self.presence) == 0 { Fit::Best } else { Fit::Ready };
         let taken = pool.take(&key, need, |lane| {
-            lane.state.search_path.as_ref() == Some(path) && Arc::ptr_eq(&lane.state.settings, settings)
+            let state = &lane.state;
+            if state.is_kept_from(self.id) {
+                Fit::Kept
+            } else if state.residue.is_some() && state.session == self.id {
+                Fit::Best
+            } else if state.search_path.as_ref() == Some(path) && Arc::ptr_eq(&state.settings, settings) {
+                ready
+            } else {
+                Fit::Usable
+            }
         });
         tokio::select! {
             biased;
@@ -255,14 +279,14 @@ fn set_path(lane: &mut Lane, path: &Arc<str>, prelude: &mut Prelude) {
 /// What PostgreSQL says of the settings.
 pub async fn settle(lane: &mut Lane, settings: &Arc<Settings>, session: u64) -> Result<()> {
     if lane.state.session != session {
-        if lane.state.residue {
+        if lane.state.residue.is_some() {
             // Whatever the last session's unknown code left must not be met by another.
             lane.query("RESET ALL; RESET SESSION AUTHORIZATION; CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all()")
                 .await?;
             lane.query("DISCARD TEMP; DISCARD SEQUENCES").await?;
             lane.state.settings = Arc::default();
             lane.state.search_path = None;
-            lane.state.residue = false;
+            lane.state.residue = None;
         }
         lane.state.session = session;
     }

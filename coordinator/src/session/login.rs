@@ -22,7 +22,7 @@ use super::{Session, Tier};
 use crate::error::{Error, Result, sqlstate};
 use crate::lane::Lane;
 use crate::place::Place;
-use crate::pool::{LaneKey, Need};
+use crate::pool::{Fit, LaneKey, Need};
 use crate::worker::Worker;
 
 /// As PostgreSQL's authentication_timeout.
@@ -389,7 +389,9 @@ impl Session {
         let database: Arc<str> = greeting.database.as_str().into();
         let pool = worker.pool(&facts.directory, Place::CATALOG.group)?;
         let key = LaneKey { database: database.clone(), role: role.clone() };
-        let mut lane = pool.take(&key, Need::Fresh, |_| false).await?;
+        let mut lane = pool
+            .take(&key, Need::Fresh, |lane| if lane.state.is_kept_from(0) { Fit::Kept } else { Fit::Usable })
+            .await?;
         let mut given = role_settings(worker, &mut lane, greeting).await?;
         given.extend(greeting.settings.iter().cloned());
         let (paths, others): (Vec<_>, Vec<_>) =
@@ -420,6 +422,7 @@ impl Session {
         Ok(move |client, cancel| {
             let mut session = Self {
                 id: SESSIONS.fetch_add(1, Ordering::Relaxed),
+                presence: Arc::default(),
                 client,
                 data_database: format!("{database}_data").into(),
                 database,

@@ -66,6 +66,8 @@ impl Tier {
 pub struct Session {
     /// Unique in this process.
     pub id: u64,
+    /// There as long as the session: backends that keep something for it refer to it.
+    pub presence: Arc<()>,
     pub client: Client,
     pub worker: Arc<Worker>,
     pub database: Arc<str>,

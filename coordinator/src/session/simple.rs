@@ -352,7 +352,9 @@ impl Session {
                 return Err(error);
             }
         };
-        self.lane(&mut held).state.residue |= residue != Residue::Clean;
+        if residue != Residue::Clean {
+            self.leave_residue(&mut held);
+        }
         if relayed.error.is_none() && residue == Residue::Pins && sql.contains("set_config") {
             self.adopt_set_config(&mut held, sql).await?;
         }

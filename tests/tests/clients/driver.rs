@@ -327,3 +327,44 @@ pub async fn many_clients(target: Target) -> Lines {
     first.batch_execute("DROP TABLE dr_many").await?;
     Ok(lines)
 }
+
+/// Each session's currval() and lastval() are of what it drew itself, however many others draw between.
+pub async fn sequences(target: Target) -> Lines {
+    let first = connect(&target).await?;
+    table(&first, &target, "dr_serial", "id bigserial PRIMARY KEY, n int8").await?;
+    first
+        .batch_execute("DROP TABLE IF EXISTS dr_serial_here; CREATE TABLE dr_serial_here (id bigserial, n int8)")
+        .await?;
+    let workers = (0_i64..12).map(|number| {
+        let target = target.clone();
+        async move {
+            let client = connect(&target).await?;
+            let mut lines = Vec::new();
+            for _ in 0..3 {
+                for (insert, ask) in [
+                    (
+                        "INSERT INTO dr_serial (n) VALUES ($1) RETURNING id",
+                        "SELECT currval('dr_serial_id_seq'), lastval()",
+                    ),
+                    ("INSERT INTO dr_serial (n) VALUES ($1), (7), (8) RETURNING id", "SELECT lastval(), lastval()"),
+                    (
+                        "INSERT INTO dr_serial_here (n) VALUES ($1) RETURNING id",
+                        "SELECT currval('dr_serial_here_id_seq'), lastval()",
+                    ),
+                ] {
+                    let drawn = client.query(insert, &[&number]).await?.last().map(|row| row.get::<_, i64>(0));
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    let row = client.query_one(ask, &[]).await?;
+                    lines.push(format!("{} {}", drawn == Some(row.get(0)), drawn == Some(row.get(1))));
+                }
+            }
+            Ok::<_, anyhow::Error>(lines)
+        }
+    });
+    let mut lines: Vec<String> = try_join_all(workers).await?.into_iter().flatten().collect();
+    let fresh = connect(&target).await?;
+    let error = fresh.query("SELECT currval('dr_serial_id_seq')", &[]).await.err();
+    lines.push(format!("{:?}", error.and_then(|error| error.code().cloned())));
+    first.batch_execute("DROP TABLE dr_serial; DROP TABLE dr_serial_here").await?;
+    Ok(lines)
+}

@@ -111,6 +111,7 @@ const TESTS: &[(&str, Test)] = &[
     ("driver/pipelined", |pair| driver::compare(pair, driver::pipelined)),
     ("driver/streamed", |pair| driver::compare(pair, driver::streamed)),
     ("driver/errors", |pair| driver::compare(pair, driver::errors)),
+    ("driver/sequences", |pair| driver::compare(pair, driver::sequences)),
     ("driver/many_clients", |pair| driver::compare(pair, driver::many_clients)),
 ];
 
