@@ -7,11 +7,11 @@ use anyhow::Result;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::BenchArguments;
-use crate::copy::{self, Lineitem};
+use crate::copy::{self, Load};
 use crate::pgbench::{Run, initialize, transactions_per_second};
 use crate::report::{Line, Round, median_of, write};
 use crate::servers::Servers;
+use crate::{BenchArguments, tpch};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Bench {
@@ -23,6 +23,8 @@ pub enum Bench {
     Range,
     /// COPY of TPC-H's lineitem as text
     Copy,
+    /// TPC-H's 22 queries
+    Tpch,
 }
 
 impl Bench {
@@ -32,6 +34,7 @@ impl Bench {
             Bench::Transaction => "transaction",
             Bench::Range => "range",
             Bench::Copy => "copy",
+            Bench::Tpch => "tpch",
         }
     }
 
@@ -55,7 +58,7 @@ impl Bench {
                  \\set high :low + 999\n\
                  SELECT count(*), sum(abalance) FROM pgbench_accounts WHERE aid BETWEEN :low AND :high;\n",
             ),
-            Bench::Copy => None,
+            Bench::Copy | Bench::Tpch => None,
         }
     }
 
@@ -64,6 +67,8 @@ impl Bench {
             Bench::Point | Bench::Transaction => &[("simple", 1), ("prepared", 1), ("simple", 16), ("prepared", 16)],
             Bench::Range => &[("prepared", 1), ("prepared", 16)],
             Bench::Copy => &[("text", 1)],
+            // Its queries take their place.
+            Bench::Tpch => &[],
         }
     }
 }
@@ -74,6 +79,18 @@ impl Bench {
 /// When a server does not start or a statement fails.
 pub fn run(arguments: &BenchArguments) -> Result<()> {
     let chosen: Vec<Bench> = arguments.bench.map_or_else(|| Bench::value_variants().to_vec(), |bench| vec![bench]);
+    let (queries, throughputs): (Vec<Bench>, Vec<Bench>) = chosen.into_iter().partition(|bench| *bench == Bench::Tpch);
+    let mut lines = Vec::new();
+    if !throughputs.is_empty() {
+        throughput(&throughputs, arguments, &mut lines)?;
+    }
+    if !queries.is_empty() {
+        tpch::run(arguments, &mut lines)?;
+    }
+    Ok(())
+}
+
+fn throughput(chosen: &[Bench], arguments: &BenchArguments, lines: &mut Vec<Line>) -> Result<()> {
     println!("starting a plain PostgreSQL and a cluster of 2 groups and 8 shards");
     let servers = Servers::start()?;
     if chosen.iter().any(|bench| bench.script().is_some()) {
@@ -86,7 +103,6 @@ pub fn run(arguments: &BenchArguments) -> Result<()> {
         servers.checkpoint()?;
     }
     let scripts = tempfile::tempdir()?;
-    let mut lines = Vec::new();
     println!(
         "{:<12} {:<9} {:>7}   {:>6} {:>6} {:>6}   {:>12} {:>12}",
         "bench", "mode", "clients", "ratio", "min", "max", "plain", "atoll"
@@ -117,7 +133,7 @@ pub fn run(arguments: &BenchArguments) -> Result<()> {
             );
             lines.push(line);
             // After each line, so that a bench that is broken off leaves what it knows.
-            write(&lines)?;
+            write(lines)?;
         }
     }
     Ok(())
@@ -131,15 +147,15 @@ fn measure(
     arguments: &BenchArguments,
 ) -> Result<Vec<Round>> {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}")?;
-    let bar = ProgressBar::new(u64::from(arguments.rounds) * 2)
-        .with_style(style)
-        .with_message(format!("{mode}, {clients} clients"));
+    let count = arguments.rounds.unwrap_or(5);
+    let bar =
+        ProgressBar::new(u64::from(count) * 2).with_style(style).with_message(format!("{mode}, {clients} clients"));
     let mut rounds = Vec::new();
-    let lineitem = if script.is_none() { Some(Lineitem::generate(arguments.copy_scale)?) } else { None };
+    let lineitem = script.is_none().then(|| Load::generate("lineitem", arguments.copy_scale));
     if lineitem.is_some() {
         copy::create(servers)?;
     }
-    for _ in 0..arguments.rounds {
+    for _ in 0..count {
         let mut round = [0.0; 2];
         for (at, target) in servers.both().into_iter().enumerate() {
             round[at] = match (script, &lineitem) {
@@ -149,7 +165,7 @@ fn measure(
                 }
                 (None, Some(lineitem)) => {
                     servers.checkpoint()?;
-                    lineitem.load(target)?
+                    lineitem.throughput(target)?
                 }
                 (None, None) => unreachable!("a bench is a script or a load"),
             };

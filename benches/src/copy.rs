@@ -1,14 +1,13 @@
-//! COPY of TPC-H's lineitem, generated beforehand, as one client sends it.
+//! COPY of TPC-H's tables, generated beforehand, as one client sends it.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use atoll_demo::rows::{Rows, rows};
 use atoll_tests::Target;
 use atoll_tests::client::Client;
 use atoll_tests::message::Messages;
 use atoll_tests::outcome::ServerError;
-use tpchgen::generators::LineItemGenerator;
 
 use crate::servers::{Servers, execute};
 
@@ -32,70 +31,48 @@ pub fn create(servers: &Servers) -> Result<()> {
     servers.on_cluster("SELECT create_distributed_table('lineitem', 'l_orderkey')")
 }
 
-/// The rows in COPY's text format, already cut into CopyData messages.
+/// A table's rows in COPY's text format, already cut into CopyData messages.
 #[derive(Debug)]
-pub struct Lineitem {
+pub struct Load {
+    table: &'static str,
     messages: Vec<Messages>,
-    rows: usize,
-    bytes: usize,
+    rows: u64,
+    bytes: u64,
 }
 
-impl Lineitem {
-    /// Generates the table at a TPC-H scale.
-    ///
-    /// # Errors
-    /// When a row cannot be formatted.
-    pub fn generate(scale: f64) -> Result<Lineitem> {
-        let mut text = String::new();
-        let mut rows = 0;
-        for line in LineItemGenerator::new(scale, 1, 1).iter() {
-            writeln!(
-                text,
-                "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
-                line.l_orderkey,
-                line.l_partkey,
-                line.l_suppkey,
-                line.l_linenumber,
-                line.l_quantity,
-                line.l_extendedprice,
-                line.l_discount,
-                line.l_tax,
-                line.l_returnflag,
-                line.l_linestatus,
-                line.l_shipdate,
-                line.l_commitdate,
-                line.l_receiptdate,
-                line.l_shipinstruct,
-                line.l_shipmode,
-                line.l_comment
-            )?;
-            rows += 1;
-        }
+impl Load {
+    /// Generates one of TPC-H's tables.
+    #[must_use]
+    pub fn generate(table: &'static str, scale: f64) -> Load {
+        let Rows { chunks, count: rows, bytes } = rows(table, scale);
         // Many messages per write, so that what is measured is the server and not this client's system calls.
-        let messages = text
-            .as_bytes()
-            .chunks(PIECE_BYTES * 32)
-            .map(|pieces| pieces.chunks(PIECE_BYTES).fold(Messages::new(), Messages::copy_data))
-            .collect();
-        Ok(Lineitem { messages, rows, bytes: text.len() })
+        let messages =
+            chunks.iter().map(|chunk| chunk.chunks(PIECE_BYTES).fold(Messages::new(), Messages::copy_data)).collect();
+        Load { table, messages, rows, bytes }
     }
 
-    /// Loads the rows into the emptied table; megabytes (10^6 bytes) per second.
+    /// What [`Load::copy`] sends in all.
+    #[must_use]
+    pub fn bytes_sent(&self) -> u64 {
+        self.messages.iter().map(|messages| messages.bytes().len() as u64).sum()
+    }
+
+    /// Sends the rows; `sent` is told of bytes as they go. The seconds it took.
     ///
     /// # Errors
     /// When the server refuses a row or does not take them all.
-    pub fn load(&self, target: &Target) -> Result<f64> {
-        execute(target, "TRUNCATE lineitem")?;
+    pub fn copy(&self, target: &Target, mut sent: impl FnMut(u64)) -> Result<f64> {
         let mut client = Client::connect(target, "app")?;
         client.wire().wait_max = COPY_MAX;
         let begun = Instant::now();
-        client.wire().send(Messages::new().query("COPY lineitem FROM STDIN").bytes())?;
+        client.wire().send(Messages::new().query(&format!("COPY {} FROM STDIN", self.table)).bytes())?;
         let first = client.frame()?.context("the server closed the connection")?;
         if first.tag == b'E' {
             bail!("COPY on {}: {}", target.label, ServerError::parse(first.body)?);
         }
         for messages in &self.messages {
             client.wire().send(messages.bytes())?;
+            sent(messages.bytes().len() as u64);
         }
         client.wire().send(Messages::new().copy_done().bytes())?;
         let mut tag = String::new();
@@ -108,6 +85,16 @@ impl Lineitem {
         }
         let seconds = begun.elapsed().as_secs_f64();
         ensure!(tag == format!("COPY {}", self.rows), "{} answers {tag:?}, not COPY {}", target.label, self.rows);
+        Ok(seconds)
+    }
+
+    /// Loads the rows into the emptied table; megabytes (10^6 bytes) per second.
+    ///
+    /// # Errors
+    /// As for [`Load::copy`].
+    pub fn throughput(&self, target: &Target) -> Result<f64> {
+        execute(target, &format!("TRUNCATE {}", self.table))?;
+        let seconds = self.copy(target, |_| {})?;
         #[expect(clippy::cast_precision_loss, reason = "a size in bytes is far below 2^52")]
         let megabytes = self.bytes as f64 / 1e6;
         Ok(megabytes / seconds)
@@ -124,9 +111,9 @@ mod tests {
     fn plain_postgres_takes_every_row() -> Result<()> {
         let plain = PlainServer::start()?;
         execute(plain.target(), TABLE)?;
-        let lineitem = Lineitem::generate(0.001)?;
+        let lineitem = Load::generate("lineitem", 0.001);
         for _ in 0..2 {
-            assert!(lineitem.load(plain.target())? > 0.0);
+            assert!(lineitem.throughput(plain.target())? > 0.0);
         }
         let count = Client::connect(plain.target(), "app")?.simple("SELECT count(*) FROM lineitem")?.value()?;
         assert_eq!(count, lineitem.rows.to_string());

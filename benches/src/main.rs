@@ -1,11 +1,14 @@
 //! `atoll-bench`: throughput beside plain PostgreSQL's (`bench`, the default), and clients that come and go for a long time (`soak`).
 
+mod ask;
 mod bench;
 mod copy;
 mod pgbench;
+mod processes;
 mod report;
 mod servers;
 mod soak;
+mod tpch;
 
 use std::process::ExitCode;
 
@@ -31,12 +34,12 @@ enum Command {
 /// What to measure and how long.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArguments {
-    /// Only this one: point, transaction, range or copy
+    /// Only this one: point, transaction, range, copy or tpch
     #[arg(long)]
     bench: Option<bench::Bench>,
-    /// Rounds, each of plain PostgreSQL and then the cluster
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
+    /// Rounds, each of plain PostgreSQL and then the cluster: 5 when not given, and 1 of TPC-H
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// Seconds of each measurement
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
@@ -46,6 +49,9 @@ pub struct BenchArguments {
     /// TPC-H scale of the table that COPY loads
     #[arg(long, default_value_t = 0.1)]
     copy_scale: f64,
+    /// TPC-H scale of the tables that its queries read; 1 is about 1 GB
+    #[arg(long, default_value_t = 1.0)]
+    tpch_scale: f64,
 }
 
 /// How long and how wild.

@@ -6,17 +6,22 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::tpch::Details;
+
 /// One line of target/bench.json; its keys are a contract.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
     pub bench: String,
-    /// `simple`, `prepared` or `text`.
+    /// `simple`, `prepared` or `text`; of TPC-H the query.
     pub mode: String,
     pub clients: u32,
     /// Median over the rounds of the cluster's throughput divided by plain PostgreSQL's of the same round; above 1 is faster.
     pub ratio: f64,
     pub min: f64,
     pub max: f64,
+    /// Of TPC-H's queries only.
+    #[serde(flatten)]
+    pub details: Option<Details>,
 }
 
 /// Throughputs of one round, in the same unit.
@@ -24,6 +29,14 @@ pub struct Line {
 pub struct Round {
     pub plain: f64,
     pub atoll: f64,
+}
+
+impl Round {
+    /// Of a single query: how often a second it could be asked.
+    #[must_use]
+    pub fn of_seconds(plain: f64, atoll: f64) -> Round {
+        Round { plain: plain.recip(), atoll: atoll.recip() }
+    }
 }
 
 impl Line {
@@ -43,6 +56,7 @@ impl Line {
             ratio: three_digits(median(&ratios)),
             min: three_digits(ratios[0]),
             max: three_digits(ratios[ratios.len() - 1]),
+            details: None,
         }
     }
 }

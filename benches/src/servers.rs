@@ -8,6 +8,8 @@ use atoll_tests::client::Client;
 use atoll_tests::cluster::Cluster;
 use atoll_tests::plain::{PlainOptions, PlainServer};
 
+use crate::processes::Processes;
+
 const GROUPS: u32 = 2;
 const SHARDS: u32 = 8;
 /// Loading, distributing and checkpoints may take this long.
@@ -71,6 +73,14 @@ impl Servers {
     #[must_use]
     pub fn both(&self) -> [&Target; 2] {
         [self.plain.target(), self.cluster.target()]
+    }
+
+    /// The cluster's own processes.
+    ///
+    /// # Errors
+    /// When its status cannot be read.
+    pub fn processes(&self) -> Result<Processes> {
+        Processes::of(&self.cluster)
     }
 
     /// Writes every server's dirty pages, so that a measurement does not pay for what came before it.

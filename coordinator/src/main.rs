@@ -20,6 +20,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Planning makes many small objects that live long in the plan cache, between others that do not: glibc's heap grows with the holes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let config = match atoll_settings::start("atoll-coordinator", env!("CARGO_PKG_VERSION"), &Config::default()) {
         Ok(Start::Run(config)) => config,

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hash::{KeyValue, hash};
+
 /// A shard's number, unique in the cluster. Its schemas are named after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ShardId(pub u32);
@@ -33,8 +35,8 @@ pub fn is_reserved_schema(name: &str) -> bool {
     slice || name == "atoll"
 }
 
-/// A position in [`Directory::groups`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A position in [`Directory::groups`]; home's by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupIndex(pub usize);
 
 /// A co-location group's number.
@@ -91,6 +93,8 @@ pub struct Node {
 pub struct Database {
     pub tables: HashMap<TableName, Table>,
     pub colocations: BTreeMap<ColocationId, Colocation>,
+    /// Schemas whose tables are together on one shard, those yet to be created, too.
+    pub schemas: BTreeMap<String, ColocationId>,
 }
 
 /// How a table is spread. Tables that are not listed are unsharded: they live on home.
@@ -105,8 +109,20 @@ pub enum Table {
 /// The column that decides a row's shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeyColumn {
+    /// Empty for a table of a distributed schema: see [`KeyColumn::none`].
     pub name: String,
     pub key_type: KeyType,
+}
+
+impl KeyColumn {
+    /// In place of a key, for tables that are on one shard as a whole. No column has the empty name.
+    pub fn none() -> Self {
+        Self { name: String::new(), key_type: KeyType::Int8 }
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.name.is_empty()
+    }
 }
 
 /// The types a key may have, each with PostgreSQL's own extended hash function.
@@ -132,30 +148,115 @@ pub enum KeyType {
     Bytea,
 }
 
+/// How keys are mapped to the shards of a co-location group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Method {
+    /// By the key's hash.
+    Hash,
+    /// By the key's place among listed edges.
+    Range,
+    /// Listed keys to the shards they are listed with, all others to one shard.
+    Directory,
+    /// The tables of a schema, without keys, on one shard.
+    Schema,
+}
+
+impl Method {
+    /// The word for it in the directory and in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Hash => "hash",
+            Method::Range => "range",
+            Method::Directory => "directory",
+            Method::Schema => "schema",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        [Method::Hash, Method::Range, Method::Directory, Method::Schema]
+            .into_iter()
+            .find(|method| method.name() == name)
+    }
+}
+
 /// Shards that tables share: equal keys are in the same shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Colocation {
+    pub method: Method,
     /// `None` until a first table claims the group.
     pub key_type: Option<KeyType>,
-    /// Sorted by `hash_from`; together they cover the whole 64-bit space without a gap.
+    /// Those with hashes first, sorted by them; these cover the whole 64-bit space without a gap, except under [`Method::Range`], where no
+    /// shard has hashes.
     pub shards: Vec<Shard>,
+    /// Keys with a shard of their own choice, by their hash: position in `shards`.
+    pub assigned: HashMap<i64, usize>,
+    /// Under [`Method::Range`]: from which key on which shard (its position in `shards`) holds the rows; sorted, without a gap: the first
+    /// begins below all keys.
+    pub ranges: Vec<RangeEntry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RangeEntry {
+    /// `None`: below all keys.
+    pub from: Option<Edge>,
+    pub shard: usize,
+}
+
+/// A key where a range begins, itself included.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Edge {
+    /// As every setting of PostgreSQL reads it.
+    pub text: String,
+    pub value: KeyValue,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shard {
     pub id: ShardId,
-    /// The hashes this shard holds, both ends included.
-    pub hash_from: i64,
-    pub hash_to: i64,
+    /// The hashes this shard holds, as far as their keys are not assigned elsewhere; `None` for a shard that holds only assigned keys,
+    /// or ranges.
+    pub hashes: Option<Hashes>,
     pub group: GroupIndex,
     pub epoch: u64,
 }
 
+/// Both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashes {
+    pub from: i64,
+    pub to: i64,
+}
+
 impl Colocation {
-    /// The shard that holds a hash.
-    pub fn shard_of(&self, hash: i64) -> &Shard {
-        let position = self.shards.partition_point(|shard| shard.hash_to < hash);
-        &self.shards[position]
+    /// The position of the shard that holds rows with this key.
+    pub fn position_of(&self, key: &KeyValue) -> usize {
+        if self.method == Method::Range { self.position_in_ranges(key) } else { self.position_of_hash(hash(key)) }
+    }
+
+    /// The position of the shard that holds a hash.
+    pub fn position_of_hash(&self, hash: i64) -> usize {
+        self.assigned
+            .get(&hash)
+            .copied()
+            .unwrap_or_else(|| self.shards.partition_point(|shard| shard.hashes.is_some_and(|hashes| hashes.to < hash)))
+    }
+
+    fn position_in_ranges(&self, key: &KeyValue) -> usize {
+        let after = self.ranges.partition_point(|entry| entry.from.as_ref().is_none_or(|edge| edge.value <= *key));
+        self.ranges[after.saturating_sub(1)].shard
+    }
+
+    /// The positions of the shards that hold keys from `from` to `to`, both included; `None` leaves a side open. Only for ranges.
+    pub fn positions_between(&self, from: Option<&KeyValue>, to: Option<&KeyValue>) -> Vec<usize> {
+        let first = from.map_or(0, |key| {
+            self.ranges
+                .partition_point(|entry| entry.from.as_ref().is_none_or(|edge| edge.value <= *key))
+                .saturating_sub(1)
+        });
+        let end = to.map_or(self.ranges.len(), |key| {
+            self.ranges.partition_point(|entry| entry.from.as_ref().is_none_or(|edge| edge.value <= *key))
+        });
+        self.ranges.get(first..end).into_iter().flatten().map(|entry| entry.shard).collect()
     }
 
     /// The hash ranges of `count` shards that share the space evenly: both ends included, in order.

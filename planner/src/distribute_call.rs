@@ -10,15 +10,7 @@ pub fn plan_distribute(sql: &str) -> Option<Plan> {
         return None;
     }
     let name = words.name()?;
-    if name.schema.as_deref().is_some_and(|schema| !matches!(schema, "atoll" | "public" | "pg_catalog")) {
-        return None;
-    }
-    let function = match name.name.as_str() {
-        "create_distributed_table" => DistributeFunction::CreateDistributedTable,
-        "create_reference_table" => DistributeFunction::CreateReferenceTable,
-        "undistribute_table" => DistributeFunction::UndistributeTable,
-        _ => return None,
-    };
+    let function = DistributeFunction::named(name.schema.as_deref(), &name.name)?;
     if !words.accept_symbol("(") {
         return None;
     }

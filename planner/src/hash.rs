@@ -3,13 +3,15 @@
 //! The functions are those of `src/common/hashfn.c` (Bob Jenkins' lookup3) and of each type's hash operator class. Values are read only
 //! in forms that mean the same under every setting; everything else is left to PostgreSQL ([`KeyError::AskPostgres`]).
 
+use serde::{Deserialize, Serialize};
+
 use crate::directory::KeyType;
 
 /// `HASH_PARTITION_SEED`
 pub const SEED: u64 = 0x7A5B_2236_7996_DCFD;
 
-/// A distribution key's value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A distribution key's value. Values of one type are in the order that PostgreSQL has for them (text: under "C"), numeric aside.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum KeyValue {
     /// smallint, integer and bigint alike: equal values have equal hashes.
     Int(i64),
@@ -26,7 +28,7 @@ pub enum KeyValue {
 }
 
 /// What counts of a numeric for its hash: neither sign nor scale.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NumericKey {
     /// NaN and the infinities.
     Special,

@@ -7,7 +7,7 @@ use crate::edits::append;
 use crate::insert_select;
 use crate::names::{Effect, Routine, Target};
 use crate::plan::{
-    Insert as InsertPlan, InsertPiece, InsertRow, Keys, Many, ManyWrite, Piece, Plan, Refusal, RowKey, Template,
+    Insert as InsertPlan, InsertPiece, InsertRow, KeySource, Many, ManyWrite, Piece, Plan, Refusal, RowKey, Template,
 };
 use crate::scan::Span;
 use crate::statement::{Context, refuse};
@@ -74,7 +74,7 @@ fn from_query(context: &Context<'_, '_, '_>, insert: &Insert<'_>, target: usize)
         let write = ManyWrite { arm, returning: insert.returning.is_some(), verb: "INSERT" };
         return context.sharded(Many::Write(write)).unwrap_or_else(gathered);
     }
-    if context.keys() == Keys::All {
+    if !context.keys().are_named() {
         return gathered();
     }
     let refusal = Refusal {
@@ -116,6 +116,11 @@ pub(crate) fn missing_defaults(context: &Context<'_, '_, '_>) -> Option<Refusal>
         let nested = !own.is_some_and(|own| std::ptr::eq(own, *insert)) && occurrence.distributed().is_some();
         if nested { missing(insert, occurrence.relation) } else { None }
     })
+}
+
+/// Whether a volatile default, or a sequence, gives a value that the statement does not.
+pub(crate) fn computes_defaults(insert: &Insert<'_>, relation: Option<&Relation>) -> bool {
+    insert.overriding == Some(Overriding::User) || missing(insert, relation).is_some()
 }
 
 fn missing(insert: &Insert<'_>, relation: Option<&Relation>) -> Option<Refusal> {
@@ -279,7 +284,7 @@ impl<'f> Rows<'_, 'f, '_, '_> {
         {
             return None;
         }
-        if self.context.keys() == Keys::All {
+        if !self.context.keys().are_named() {
             return None;
         }
         let refusal = Refusal {
@@ -308,7 +313,8 @@ impl<'f> Rows<'_, 'f, '_, '_> {
         let key_type = self.key.key_type;
         let mut planned = Vec::with_capacity(rows.len());
         for (values, _) in rows {
-            let mut row = InsertRow { key: RowKey::Null, values: Vec::new() };
+            let key = if self.key.is_none() { RowKey::Value(KeySource::Whole) } else { RowKey::Null };
+            let mut row = InsertRow { key, values: Vec::new() };
             for (position, source) in sources.iter().enumerate() {
                 if position > 0 {
                     push(&mut row.values, ", ");

@@ -2,8 +2,8 @@
 
 use crate::directory::ColocationId;
 use crate::directory::{KeyColumn, TableName};
-use crate::plan::{InsertSelect, Plan, Refusal};
-use crate::statement::{Context, plan, refuse};
+use crate::plan::{InsertSelect, Many, Plan, Refusal};
+use crate::statement::{Context, merge_of, plan, refuse};
 use crate::syntax::{Insert, InsertSource, Overriding};
 
 /// The plan for an INSERT with a query, when every part of it can be gathered.
@@ -36,7 +36,14 @@ pub(crate) fn gather(
         return refused("parts of columns");
     }
     let text = context.sql.get(query.span.start..insert.tail).unwrap_or_default().trim().to_owned();
-    let source = plan(&text, &context.facts);
+    let mut source = plan(&text, &context.facts);
+    if let Plan::Sharded(sharded) = &mut source
+        && matches!(sharded.many, Many::Refuse(_))
+        && let Some(Ok(merge)) = merge_of(&text, &context.facts)
+    {
+        // The query is for one shard, but its rows are for others.
+        sharded.many = Many::Merge(merge);
+    }
     if let Plan::Refuse(refusal) = source {
         // Its position is in the query alone.
         return Plan::Refuse(Refusal { position: None, ..refusal });

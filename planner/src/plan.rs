@@ -198,7 +198,17 @@ pub enum Keys {
     These(Vec<KeySource>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+impl Keys {
+    /// Whether values of the key (or the one shard itself) are named, rather than nothing or a range known of it.
+    pub fn are_named(&self) -> bool {
+        match self {
+            Keys::All => false,
+            Keys::These(sources) => !sources.iter().any(|source| matches!(source, KeySource::Between { .. })),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum KeySource {
     /// The constant's text, to be read by the input function of the key's type: see [`crate::hash::parse_text`]. Only constants that
     /// PostgreSQL compares with the key as a value of the key's own type become keys.
@@ -207,6 +217,10 @@ pub enum KeySource {
     Parameter(usize),
     /// All elements of an array parameter (`= ANY($1)`).
     ArrayParameter(usize),
+    /// Values from the one to the other, both included; for tables distributed by range. `None` leaves a side open.
+    Between { from: Option<Box<KeySource>>, to: Option<Box<KeySource>> },
+    /// The table has no key: it is on one shard as a whole.
+    Whole,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -661,6 +675,55 @@ pub enum DistributeFunction {
     CreateDistributedTable,
     CreateReferenceTable,
     UndistributeTable,
+    /// `atoll.add_range_shard(table, from, to [, group])`: a shard of its own for the keys of a range.
+    AddRangeShard,
+    /// `atoll.assign_key(table, key [, shard | group])`: the shard of one key.
+    AssignKey,
+    /// `atoll.distribute_schema(schema [, group])`
+    DistributeSchema,
+    /// `atoll.undistribute_schema(schema)`
+    UndistributeSchema,
+}
+
+impl DistributeFunction {
+    pub const ALL: [Self; 7] = [
+        Self::CreateDistributedTable,
+        Self::CreateReferenceTable,
+        Self::UndistributeTable,
+        Self::AddRangeShard,
+        Self::AssignKey,
+        Self::DistributeSchema,
+        Self::UndistributeSchema,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CreateDistributedTable => "create_distributed_table",
+            Self::CreateReferenceTable => "create_reference_table",
+            Self::UndistributeTable => "undistribute_table",
+            Self::AddRangeShard => "add_range_shard",
+            Self::AssignKey => "assign_key",
+            Self::DistributeSchema => "distribute_schema",
+            Self::UndistributeSchema => "undistribute_schema",
+        }
+    }
+
+    /// The function that a call with this name means.
+    pub fn named(schema: Option<&str>, name: &str) -> Option<Self> {
+        let function = Self::ALL.into_iter().find(|function| function.name() == name)?;
+        let everywhere =
+            matches!(function, Self::CreateDistributedTable | Self::CreateReferenceTable | Self::UndistributeTable);
+        match schema {
+            Some("atoll") => Some(function),
+            None | Some("public" | "pg_catalog") => everywhere.then_some(function),
+            Some(_) => None,
+        }
+    }
+
+    /// It answers with the number of a shard rather than with nothing.
+    pub fn gives_shard(self) -> bool {
+        matches!(self, Self::AddRangeShard | Self::AssignKey)
+    }
 }
 
 /// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT: the same steps as DDL, without effect on what exists.

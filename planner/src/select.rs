@@ -43,7 +43,7 @@ pub(crate) fn plan_write_at_home(context: &Context<'_, '_, '_>, span: Span) -> P
 }
 
 /// One island, or a query over several fragments.
-fn merge(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<Merge, Refusal> {
+pub(crate) fn merge(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<Merge, Refusal> {
     if let Some(refusal) = unstageable(context) {
         return Err(refusal);
     }
@@ -87,7 +87,8 @@ pub(crate) fn is_one_key(keys: &Keys) -> bool {
     match keys {
         Keys::All => false,
         Keys::These(list) => {
-            list.is_empty() || matches!(list.as_slice(), [KeySource::Literal(_) | KeySource::Parameter(_)])
+            list.is_empty()
+                || matches!(list.as_slice(), [KeySource::Literal(_) | KeySource::Parameter(_) | KeySource::Whole])
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use crate::analysis::{Analysis, Resolved, ScopeId, analyse};
+use crate::analysis::{Analysis, FunctionUse, Resolved, ScopeId, analyse};
 use crate::catalog::{Column, Volatility};
 use crate::edits::Edits;
 use crate::names::{Effect, Routine, Target};
 use crate::parser::parse_statement;
 use crate::plan::{
-    Access, KeySource, Keys, Many, Piece, Plan, Refusal, Relay, Residue, Sharded, Site, SizeFunction, VirtualPiece,
-    VirtualRelation,
+    Access, DistributeFunction, Keys, Many, Merge, Piece, Plan, Refusal, Relay, Residue, Sharded, Site, SizeFunction,
+    VirtualPiece, VirtualRelation,
 };
 use crate::scan::{Span, Token, TokenKind, tokens};
 use crate::syntax::{Call, Name, Statement};
@@ -53,6 +53,18 @@ pub(crate) fn plan_tokens(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Pla
         _ => session::plan(sql, tokens),
     };
     planned.unwrap_or_else(|| unparsed(sql, tokens, facts))
+}
+
+/// The fragments of a query over distributed tables and the query over them, also where a single shard could answer it alone; `None` when
+/// it is none that reads shards.
+pub(crate) fn merge_of(sql: &str, facts: &Facts<'_>) -> Option<Result<Merge, Refusal>> {
+    let statement = parse_statement(sql, &tokens(sql)).ok()?;
+    let analysis = analyse(*facts, sql, &statement);
+    let context = Context { sql, facts: *facts, statement: &statement, analysis: &analysis };
+    match (views::expanded(&context), &statement) {
+        (None, Statement::Query(query)) => Some(select::merge(&context, query)),
+        _ => None,
+    }
 }
 
 /// Views in views, at most; PostgreSQL has no limit but its stack.
@@ -99,7 +111,7 @@ impl Context<'_, '_, '_> {
             return ddl::plan_ddl(self.sql, &self.facts)
                 .unwrap_or_else(|| refuse("SELECT INTO is not supported here").into());
         }
-        if analysis.functions.iter().any(|function| is_distribute_call(function.call.name.last()))
+        if analysis.functions.iter().any(is_distribute_call)
             && let Some(plan) = distribute_call::plan_distribute(self.sql)
         {
             return plan;
@@ -287,15 +299,17 @@ impl Context<'_, '_, '_> {
         let unknown = analysis.occurrences.iter().any(|occurrence| {
             occurrence.target == Target::Unknown || occurrence.relation.is_some_and(|relation| relation.has_triggers)
         });
-        let mut written = analysis.inserts.iter().filter_map(|(target, _)| analysis.occurrences[*target].relation);
         // Which the client may ask for with currval() and lastval().
-        let draws = written.any(|relation| relation.columns.iter().any(Column::draws_from_sequence))
-            || (matches!(self.statement, Statement::Merge(_))
-                && analysis
-                    .occurrences
-                    .iter()
-                    .filter_map(|occurrence| occurrence.relation)
-                    .any(|relation| relation.columns.iter().any(Column::draws_from_sequence)));
+        let draws = analysis.inserts.iter().any(|(target, own)| {
+            let relation = analysis.occurrences[*target].relation;
+            relation.is_some_and(|relation| relation.columns.iter().any(Column::draws_from_sequence))
+                && insert::computes_defaults(own, relation)
+        }) || (matches!(self.statement, Statement::Merge(_))
+            && analysis
+                .occurrences
+                .iter()
+                .filter_map(|occurrence| occurrence.relation)
+                .any(|relation| relation.columns.iter().any(Column::draws_from_sequence)));
         if unknown || draws { Residue::Unknown } else { residue }
     }
 
@@ -345,12 +359,7 @@ impl Context<'_, '_, '_> {
         for index in self.analysis.distributed().filter(|index| occurrences.contains(index)) {
             let Some(pins) = &self.analysis.occurrences[index].pins else { return Keys::All };
             for pin in pins {
-                let identity = match pin {
-                    KeySource::Literal(text) => (0, 0, text.as_str()),
-                    KeySource::Parameter(index) => (1, *index, ""),
-                    KeySource::ArrayParameter(index) => (2, *index, ""),
-                };
-                if seen.insert(identity) {
+                if seen.insert(pin) {
                     keys.push(pin.clone());
                 }
             }
@@ -431,8 +440,10 @@ impl Context<'_, '_, '_> {
     }
 }
 
-fn is_distribute_call(name: &str) -> bool {
-    matches!(name, "create_distributed_table" | "create_reference_table" | "undistribute_table")
+fn is_distribute_call(function: &FunctionUse<'_, '_, '_>) -> bool {
+    let parts = &function.call.name.parts;
+    let schema = parts.len().checked_sub(2).map(|index| parts[index].name.as_ref());
+    DistributeFunction::named(schema, function.call.name.last()).is_some()
 }
 
 /// "Not supported", with nothing but a message.

@@ -43,8 +43,11 @@ pub struct Expr<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     Equal,
-    /// `<>`, `<`, `<=`, `>`, `>=`
-    Other,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -134,6 +137,8 @@ pub enum ExprKind<'a> {
 pub enum OtherName<'a> {
     /// `?column?`
     None,
+    /// `?column?`, of `operand BETWEEN low AND high`.
+    Between,
     Fixed(&'static str),
     /// `(x).field`
     Field(Cow<'a, str>),

@@ -1,7 +1,7 @@
 //! UPDATE, DELETE and MERGE of distributed tables.
 
 use crate::analysis::constant;
-use crate::plan::{Keys, Many, ManyWrite, Plan, Refusal};
+use crate::plan::{Many, ManyWrite, Plan, Refusal};
 use crate::scan::Span;
 use crate::statement::{Context, refuse};
 use crate::syntax::{Delete, Expr, ExprKind, Update};
@@ -27,7 +27,7 @@ pub(crate) fn plan_merge(context: &Context<'_, '_, '_>) -> Plan {
         hint: Some("Give the distribution key's value in the ON condition, so that one shard can do it.".to_owned()),
         ..refuse("MERGE over several shards is not supported")
     };
-    if !anchored || !context.fits_on_shard() || context.keys() == Keys::All {
+    if !anchored || !context.fits_on_shard() || !context.keys().are_named() {
         return refusal.into();
     }
     pinned(context, Many::Refuse(refusal))

@@ -94,8 +94,8 @@ fn set_up(directory: &Database) {
                 cut += &format!(
                     "INSERT INTO {to}.{table} SELECT * FROM {from}.{table} WHERE {} BETWEEN ({}) AND ({});",
                     hash::sql_hash(key.key_type, &key.name),
-                    shard.hash_from,
-                    shard.hash_to
+                    shard.hashes.unwrap().from,
+                    shard.hashes.unwrap().to
                 );
             }
         }
@@ -111,7 +111,8 @@ fn route(
     keys: &Keys,
     key_type: atoll_planner::directory::KeyType,
 ) -> Vec<usize> {
-    let shards = &directory.colocations[&colocation].shards;
+    let group = &directory.colocations[&colocation];
+    let shards = &group.shards;
     match keys {
         Keys::All => (0..shards.len()).collect(),
         Keys::These(list) => {
@@ -119,8 +120,7 @@ fn route(
                 .iter()
                 .map(|source| {
                     let KeySource::Literal(text) = source else { panic!("a parameter") };
-                    let hash = hash::hash(&hash::parse_text(key_type, text).unwrap());
-                    shards.iter().position(|shard| (shard.hash_from..=shard.hash_to).contains(&hash)).unwrap()
+                    group.position_of(&hash::parse_text(key_type, text).unwrap())
                 })
                 .collect();
             if found.is_empty() { vec![0] } else { found.into_iter().collect() }

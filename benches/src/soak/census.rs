@@ -1,17 +1,16 @@
 //! What the cluster's processes and nodes hold.
 
-use std::fs;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use atoll_tests::Target;
 use atoll_tests::client::Client;
 use atoll_tests::cluster::Cluster;
-use serde_json::Value;
+
+use crate::processes::Processes;
 
 /// Coordinators, agents and nodes as they were at the beginning.
 #[derive(Debug)]
 pub struct Census {
-    processes: Vec<(String, u32)>,
+    processes: Processes,
     nodes: Vec<(String, Target)>,
 }
 
@@ -31,31 +30,12 @@ impl Census {
     /// # Errors
     /// When its status cannot be read.
     pub fn new(cluster: &Cluster) -> Result<Census> {
-        Ok(Census { processes: processes(&cluster.status()?)?, nodes: cluster.nodes()? })
+        Ok(Census { processes: Processes::of(cluster)?, nodes: cluster.nodes()? })
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.processes.iter().map(|(name, _)| name.as_str())
-    }
-
-    /// Resident memory of each process, in bytes, in the order of [`Census::names`].
-    ///
-    /// # Errors
-    /// When one of them is gone.
-    pub fn resident_bytes(&self) -> Result<Vec<u64>> {
-        self.processes
-            .iter()
-            .map(|(name, pid)| {
-                let status =
-                    fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("{name} is gone"))?;
-                let line = status
-                    .lines()
-                    .find_map(|line| line.strip_prefix("VmRSS:"))
-                    .with_context(|| format!("{name} has no memory"))?;
-                let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-                Ok(kilobytes * 1024)
-            })
-            .collect()
+    #[must_use]
+    pub fn processes(&self) -> &Processes {
+        &self.processes
     }
 
     /// What is on the nodes although no client is connected; one line each.
@@ -92,33 +72,4 @@ impl Census {
         }
         Ok(parts.join(", "))
     }
-
-    /// Processes that are not the ones of the beginning any more.
-    ///
-    /// # Errors
-    /// When the status cannot be read.
-    pub fn restarted(&self, cluster: &Cluster) -> Result<Vec<String>> {
-        let now = processes(&cluster.status()?)?;
-        let gone = self.processes.iter().filter(|process| !now.contains(process));
-        Ok(gone.map(|(name, pid)| format!("{name} (process {pid}) ended during the soak")).collect())
-    }
-}
-
-fn processes(status: &Value) -> Result<Vec<(String, u32)>> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let process = |name: &Value, pid: &Value, what: &str| -> Result<(String, u32)> {
-        let name = name.as_str().context("a process without a name")?;
-        let pid = pid.as_u64().with_context(|| format!("{what} {name} has no pid"))?;
-        Ok((format!("{what} {name}"), u32::try_from(pid)?))
-    };
-    let mut processes = Vec::new();
-    for coordinator in list(&status["coordinators"]) {
-        processes.push(process(&coordinator["name"], &coordinator["pid"], "coordinator")?);
-    }
-    for group in list(&status["groups"]) {
-        for node in list(&group["nodes"]) {
-            processes.push(process(&node["name"], &node["agent"]["pid"], "agent")?);
-        }
-    }
-    Ok(processes)
 }

@@ -71,7 +71,7 @@ pub fn run(arguments: &SoakArguments) -> Result<()> {
     let mut next_report = Duration::from_secs(60);
     let watch = |elapsed: Duration| -> Result<()> {
         if baseline.is_none() && elapsed >= baseline_at {
-            baseline = Some(census.resident_bytes()?);
+            baseline = Some(census.processes().resident_bytes()?);
         }
         if elapsed >= next_report {
             println!("{:>4} s  {}", elapsed.as_secs(), progress(&census, &counters, &errors)?);
@@ -137,7 +137,7 @@ fn work(
 
 fn progress(census: &Census, counters: &Counters, errors: &Errors) -> Result<String> {
     let memory: Vec<String> =
-        census.resident_bytes()?.iter().map(|bytes| format!("{} MB", bytes / 1_000_000)).collect();
+        census.processes().resident_bytes()?.iter().map(|bytes| format!("{} MB", bytes / 1_000_000)).collect();
     Ok(format!(
         "{} operations, {} cancelled, {} disconnected, {} lost to others, {} unexpected errors, memory {}",
         counters.operations.load(Ordering::Relaxed),
@@ -162,7 +162,8 @@ fn judge(cluster: &Cluster, census: &Census, baseline: &[u64], counters: &Counte
     wrong.extend(left);
     println!("{}", progress(census, counters, errors)?);
     println!("backends of clients on the nodes' pools: {}", census.backends()?);
-    for ((name, before), after) in census.names().zip(baseline).zip(census.resident_bytes()?) {
+    let processes = census.processes();
+    for ((name, before), after) in processes.names().zip(baseline).zip(processes.resident_bytes()?) {
         #[expect(clippy::cast_precision_loss, reason = "sizes of processes are far below 2^52")]
         let growth = after as f64 / *before as f64;
         println!("memory of {name}: {before} bytes at minute 2, {after} at the end, {growth:.2} times");
@@ -170,7 +171,7 @@ fn judge(cluster: &Cluster, census: &Census, baseline: &[u64], counters: &Counte
             wrong.push(format!("{name} grew {growth:.2} times"));
         }
     }
-    wrong.extend(census.restarted(cluster)?);
+    wrong.extend(processes.restarted(cluster)?);
     let mut client = Client::connect(cluster.target(), "app")?;
     let sum = client.simple("SELECT sum(balance) FROM soak_accounts")?.value()?;
     if sum != (ACCOUNTS * BALANCE).to_string() {

@@ -1,11 +1,11 @@
 //! TPC-H with each merge engine forced: whichever answers, it answers as PostgreSQL does.
 
 use anyhow::Context;
+use atoll_demo::script::Statement;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::answer::Answer;
-use super::script::Statement;
 use crate::output::{say, show};
 
 /// Prints a line per engine; returns how many answers differed.

@@ -4,13 +4,12 @@ mod answer;
 mod engines;
 mod load;
 mod plain;
-mod script;
-mod tpch;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use atoll_demo::script::{self, Statement};
 use clap::Args;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +17,6 @@ use tokio_postgres::Client;
 
 use crate::demo::answer::Answer;
 use crate::demo::plain::Plain;
-use crate::demo::script::Statement;
 use crate::host::{self, Owner};
 use crate::layout::{Auth, Cluster, DEFAULT_PORT};
 use crate::options::{self, Settings};
@@ -148,9 +146,7 @@ async fn on_both(settings: &Settings, options: &Options, owner: &Owner) -> anyho
     }
     show_directory(&here).await?;
     let results = compare(&here, &there).await?;
-    let mut tpch = script::all();
-    tpch.retain(|statement| statement.title.starts_with("TPC-H"));
-    let unequal = engines::compare(&here, &there, &tpch).await?;
+    let unequal = engines::compare(&here, &there, &script::tpch()).await?;
     write_json(&options.output, &results)?;
     show(format_args!("\nwritten to {}", options.output.display()));
     Ok(results.iter().filter(|result| !result.equal).count() + unequal)

@@ -1,6 +1,6 @@
 //! The arguments of `create_distributed_table` and its kin: Atoll's own order and Citus's, by position or by name.
 
-use atoll_planner::directory::TableName;
+use atoll_planner::directory::{Method, TableName};
 use atoll_planner::plan::{Distribute, DistributeFunction};
 use atoll_planner::quote_literal;
 
@@ -13,6 +13,7 @@ use crate::error::{Error, Result, sqlstate};
 pub(super) struct Call {
     pub table: TableName,
     pub key: Option<String>,
+    pub method: Method,
     pub shard_count: Option<u32>,
     pub colocate_with: ColocateWith,
 }
@@ -59,10 +60,13 @@ pub(super) async fn read(scope: &mut Scope<'_>, call: &Distribute) -> Result<Cal
     let Some(schema) = row.maybe(4) else {
         return Err(Error::sql("42P01", "the table to distribute does not exist"));
     };
-    if let Some(method) = row.maybe(1).filter(|method| *method != "hash") {
-        return Err(Error::unsupported(format!("distribution type \"{method}\" is not supported"))
-            .with_hint("Tables are distributed by \"hash\"."));
-    }
+    let method = match row.maybe(1) {
+        None => Method::Hash,
+        Some(name) => Method::named(name).filter(|method| *method != Method::Schema).ok_or_else(|| {
+            Error::unsupported(format!("distribution type \"{name}\" is not supported"))
+                .with_hint("Tables are distributed by \"hash\", \"range\" or \"directory\".")
+        })?,
+    };
     let shard_count = match row.maybe(2) {
         None => None,
         Some(text) => Some(text.parse().ok().filter(|count| (1..=64_000).contains(count)).ok_or_else(|| {
@@ -78,7 +82,7 @@ pub(super) async fn read(scope: &mut Scope<'_>, call: &Distribute) -> Result<Cal
         Some(other) => ColocateWith::Table(named_table(scope, other).await?),
     };
     let table = TableName::new(schema, row.text(5)?);
-    Ok(Call { table, key: row.maybe(0).map(str::to_owned), shard_count, colocate_with })
+    Ok(Call { table, key: row.maybe(0).map(str::to_owned), method, shard_count, colocate_with })
 }
 
 async fn named_table(scope: &mut Scope<'_>, name: &str) -> Result<TableName> {
@@ -93,16 +97,46 @@ async fn named_table(scope: &mut Scope<'_>, name: &str) -> Result<TableName> {
 }
 
 fn unknown_form(call: &Distribute) -> Error {
-    let (name, form) = match call.function {
-        DistributeFunction::CreateDistributedTable => (
-            "create_distributed_table",
-            "create_distributed_table(table_name, distribution_column [, shard_count, colocate_with])",
-        ),
-        DistributeFunction::CreateReferenceTable => ("create_reference_table", "create_reference_table(table_name)"),
-        DistributeFunction::UndistributeTable => ("undistribute_table", "undistribute_table(table_name)"),
+    let name = call.function.name();
+    let form = match call.function {
+        DistributeFunction::CreateDistributedTable => {
+            "create_distributed_table(table_name, distribution_column [, distribution_type, colocate_with, shard_count])"
+        }
+        DistributeFunction::CreateReferenceTable => "create_reference_table(table_name)",
+        DistributeFunction::UndistributeTable => "undistribute_table(table_name)",
+        DistributeFunction::AddRangeShard => "atoll.add_range_shard(table_name, key_from, key_to [, group])",
+        DistributeFunction::AssignKey => "atoll.assign_key(table_name, key [, group | shard_id => ...])",
+        DistributeFunction::DistributeSchema => "atoll.distribute_schema(schema_name [, group])",
+        DistributeFunction::UndistributeSchema => "atoll.undistribute_schema(schema_name)",
     };
     Error::sql("42883", format!("function {name} does not take these arguments"))
         .with_hint(format!("Call it as {form}."))
+}
+
+/// A call's arguments under the names of a function's parameters, in the order of the parameters; `None` for one that is left out.
+///
+/// # Errors
+/// 42883 for an argument that the function does not have, 42601 for one that is given twice.
+pub(super) fn by_name<'a, const N: usize>(
+    call: &'a Distribute,
+    parameters: [&str; N],
+    required: usize,
+) -> Result<[Option<&'a str>; N]> {
+    let mut given = [None; N];
+    for (position, (name, expression)) in call.arguments.iter().enumerate() {
+        let index = match name.as_deref() {
+            None => position,
+            Some(name) => parameters.iter().position(|known| *known == name).ok_or_else(|| unknown_form(call))?,
+        };
+        let slot = given.get_mut(index).ok_or_else(|| unknown_form(call))?;
+        if slot.replace(expression.as_str()).is_some() {
+            return Err(Error::sql("42601", format!("argument name \"{}\" used more than once", parameters[index])));
+        }
+    }
+    if given[..required].iter().any(Option::is_none) {
+        return Err(unknown_form(call));
+    }
+    Ok(given)
 }
 
 fn match_arguments(call: &Distribute) -> Result<Named<'_>> {

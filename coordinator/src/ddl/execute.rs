@@ -7,7 +7,7 @@ use atoll_planner::{quote_identifier, quote_literal};
 
 use super::reconcile::{self, Known};
 use super::rows::regclass;
-use super::{Scope, deparse, rules, slices, views};
+use super::{Scope, deparse, rules, schemas, slices, views};
 use crate::directory::store;
 use crate::error::{Error, Result};
 use crate::facts::DatabaseFacts;
@@ -54,6 +54,9 @@ pub async fn execute(
     }
     if let Some(known) = known {
         reconcile::follow(&mut scope, known, &dropped_by_name(&plan.steps)).await?;
+    }
+    if matches!(plan.command, "CREATE TABLE" | "CREATE TABLE AS" | "SELECT INTO" | "CREATE SCHEMA" | "ALTER TABLE") {
+        schemas::adopt(&mut scope).await?;
     }
     // LOCK TABLE changes nothing, and may stand in a transaction that is READ ONLY.
     if plan.mode != DdlMode::BlockOnly {

@@ -1,7 +1,7 @@
 //! Distribution keys: which types there are, and the SQL that says where a row belongs.
 
-use atoll_planner::directory::{KeyType, Shard};
-use atoll_planner::quote_identifier;
+use atoll_planner::directory::{Colocation, KeyType, Method};
+use atoll_planner::{quote_identifier, quote_literal};
 
 /// The seed of PostgreSQL's own hash partitioning.
 const SEED: &str = "8816678312871386365";
@@ -50,8 +50,80 @@ fn hash(key_type: KeyType, column: &str) -> String {
     }
 }
 
-/// The condition that holds for exactly the rows of a shard.
-pub(super) fn condition(key_type: KeyType, column: &str, shard: &Shard) -> String {
-    // The least bigint has no literal of its own type.
-    format!("{} BETWEEN '{}'::bigint AND '{}'::bigint", hash(key_type, column), shard.hash_from, shard.hash_to)
+/// The condition that holds for exactly the rows that belong to the shard at this position.
+pub(crate) fn condition(colocation: &Colocation, column: &str, position: usize) -> String {
+    let key_type = colocation.key_type.unwrap_or(KeyType::Int8);
+    match colocation.method {
+        Method::Schema => "TRUE".to_owned(),
+        Method::Range => {
+            let ranges: Vec<String> = colocation
+                .ranges
+                .iter()
+                .enumerate()
+                .filter(|(_, entry)| entry.shard == position)
+                .map(|(index, entry)| {
+                    let edge =
+                        |index: usize| colocation.ranges.get(index)?.from.as_ref().map(|edge| edge.text.as_str());
+                    range_condition(
+                        key_type,
+                        column,
+                        entry.from.as_ref().map(|edge| edge.text.as_str()),
+                        edge(index + 1),
+                    )
+                })
+                .collect();
+            if ranges.is_empty() { "FALSE".to_owned() } else { format!("({})", ranges.join(" OR ")) }
+        }
+        Method::Hash | Method::Directory => {
+            let hash = hash(key_type, column);
+            let listed = |here: bool| {
+                let mut hashes: Vec<String> = colocation
+                    .assigned
+                    .iter()
+                    .filter(|(_, shard)| (**shard == position) == here)
+                    .map(|(hash, _)| hash.to_string())
+                    .collect();
+                hashes.sort();
+                (!hashes.is_empty()).then(|| format!("'{{{}}}'::bigint[]", hashes.join(",")))
+            };
+            let mut condition = match colocation.shards[position].hashes {
+                // The least bigint has no literal of its own type.
+                Some(hashes) => format!("{hash} BETWEEN '{}'::bigint AND '{}'::bigint", hashes.from, hashes.to),
+                None => "FALSE".to_owned(),
+            };
+            if let Some(elsewhere) = listed(false) {
+                condition = format!("({condition} AND {hash} <> ALL ({elsewhere}))");
+            }
+            match listed(true) {
+                Some(here) => format!("({condition} OR {hash} = ANY ({here}))"),
+                None => condition,
+            }
+        }
+    }
+}
+
+/// The condition that holds for rows with keys from one edge, included, to another, excluded.
+pub(super) fn range_condition(key_type: KeyType, column: &str, from: Option<&str>, to: Option<&str>) -> String {
+    let column = quote_identifier(column);
+    let (column, cast) = match key_type {
+        KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => (column, "bigint"),
+        KeyType::Text => (format!("{column} COLLATE \"C\""), "text"),
+        KeyType::Bpchar => (format!("{column} COLLATE \"C\""), "bpchar"),
+        KeyType::Uuid => (column, "uuid"),
+        KeyType::Date => (column, "date"),
+        KeyType::Timestamp => (column, "timestamp"),
+        KeyType::Timestamptz => (column, "timestamptz"),
+        KeyType::Numeric => (column, "numeric"),
+        KeyType::Bytea => (column, "bytea"),
+    };
+    let side = |operator: &str, edge: Option<&str>| {
+        edge.map(|edge| format!("{column} {operator} {}::{cast}", quote_literal(edge)))
+    };
+    let sides: Vec<String> = [side(">=", from), side("<", to)].into_iter().flatten().collect();
+    if sides.is_empty() { "TRUE".to_owned() } else { format!("({})", sides.join(" AND ")) }
+}
+
+/// The condition that holds for rows whose key has this hash.
+pub(super) fn hash_condition(key_type: KeyType, column: &str, value: i64) -> String {
+    format!("{} = '{value}'::bigint", hash(key_type, column))
 }

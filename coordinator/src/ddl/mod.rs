@@ -6,6 +6,7 @@
 //! each group's shards in theirs, so that two such statements wait for each other rather than deadlock.
 
 mod alone;
+mod carve;
 mod deparse;
 mod distribute;
 mod distribution_call;
@@ -15,6 +16,7 @@ mod maintain;
 mod reconcile;
 mod rows;
 mod rules;
+mod schemas;
 mod slices;
 mod spread;
 mod views;
@@ -22,6 +24,7 @@ mod views;
 pub use alone::execute_alone;
 pub use distribute::distribute;
 pub use execute::{DdlOutcome, execute};
+pub(crate) use key::condition as shard_condition;
 pub use maintain::{maintain, maintain_alone};
 
 use std::collections::BTreeMap;
@@ -59,6 +62,12 @@ impl Scope<'_> {
     /// Every group, home first.
     pub(crate) fn groups(&self) -> impl Iterator<Item = GroupIndex> + use<> {
         (0..self.facts.directory.groups.len()).map(GroupIndex)
+    }
+
+    /// The group with the fewest shards of this database, the first of several.
+    pub(crate) fn least_loaded_group(&self) -> GroupIndex {
+        let shards = self.all_shards();
+        self.groups().min_by_key(|group| shards.get(group).map_or(0, Vec::len)).unwrap_or_default()
     }
 
     fn other_groups(&self) -> impl Iterator<Item = GroupIndex> + use<> {

@@ -77,7 +77,7 @@ fn lines(row: Row<'_>, column: usize) -> Vec<&str> {
 fn check_index(tables: &HashMap<TableName, Table>, row: Row<'_>) -> Result<()> {
     let table = table_at(row, 0)?;
     let Some(Table::Distributed { key, .. }) = tables.get(&table) else { return Ok(()) };
-    if lines(row, 5).contains(&key.name.as_str()) {
+    if key.is_none() || lines(row, 5).contains(&key.name.as_str()) {
         return Ok(());
     }
     let index = row.text(2)?;
@@ -131,6 +131,9 @@ fn check_foreign_key(tables: &HashMap<TableName, Table>, row: Row<'_>) -> Result
             Table::Distributed { colocation, key },
             Some(Table::Distributed { colocation: parent_colocation, key: parent_key }),
         ) => {
+            if colocation == parent_colocation && key.is_none() {
+                return Ok(());
+            }
             let (columns, referenced) = (lines(row, 5), lines(row, 6));
             let together =
                 columns.iter().zip(&referenced).any(|(from, to)| *from == key.name && *to == parent_key.name);

@@ -1,6 +1,6 @@
 //! What a table must be like to be distributed, and which co-location group takes it.
 
-use atoll_planner::directory::{Colocation, ColocationId, KeyColumn, KeyType, Table, TableName};
+use atoll_planner::directory::{Colocation, ColocationId, KeyColumn, KeyType, Method, Table, TableName};
 
 use super::distribution_call::{Call, ColocateWith};
 use super::rows::regclass;
@@ -80,6 +80,15 @@ impl TableState {
                 _ => None,
             },
         })
+    }
+
+    /// As [`TableState::check`], for tables of a distributed schema, which move together, and whole.
+    ///
+    /// # Errors
+    /// 0A000.
+    pub(super) fn check_keyless(&self, facts: &DatabaseFacts, table: &TableName) -> Result<()> {
+        let whole = Self { statement_triggers: None, incoming_foreign_key: None, ..*self };
+        whole.check(facts, table, true)
     }
 
     /// What slices and copies cannot have.
@@ -182,13 +191,13 @@ pub(super) async fn key_column(scope: &mut Scope<'_>, table: &TableName, column:
 ///
 /// # Errors
 /// 22023 when what is asked for contradicts itself; 40001 when another transaction was faster.
-pub(super) async fn choose(
-    scope: &mut Scope<'_>,
-    call: &Call,
-    key_type: KeyType,
-) -> Result<(ColocationId, Colocation)> {
+pub(super) async fn choose(scope: &mut Scope<'_>, call: &Call, key: &KeyColumn) -> Result<(ColocationId, Colocation)> {
+    let key_type = key.key_type;
     let database = &scope.facts.database;
-    let fits = |colocation: &Colocation| call.shard_count.is_none_or(|count| colocation.shards.len() == count as usize);
+    let fits = |colocation: &Colocation| {
+        colocation.method == call.method
+            && call.shard_count.is_none_or(|count| colocation.shards.len() == count as usize)
+    };
     match &call.colocate_with {
         ColocateWith::Table(other) => {
             let Some(Table::Distributed { colocation, .. }) = database.tables.get(other) else {
@@ -205,12 +214,21 @@ pub(super) async fn choose(
             if !fits(found) {
                 return Err(Error::sql(
                     sqlstate::INVALID_PARAMETER_VALUE,
-                    format!("table {} has {} shards", other.name, found.shards.len()),
+                    format!(
+                        "table {} has {} shards and is distributed by {}",
+                        other.name,
+                        found.shards.len(),
+                        found.method.name()
+                    ),
                 )
-                .with_hint("Leave out shard_count when colocate_with names a table."));
+                .with_hint(
+                    "Leave out shard_count and give the same distribution_type when colocate_with names a table.",
+                ));
             }
             return Ok((*colocation, found.clone()));
         }
+        // Which keys are where is told for each such table, with those that name it in colocate_with.
+        ColocateWith::Default if call.method != Method::Hash => {}
         ColocateWith::Default => {
             let known = database.colocations.iter().filter(|(_, colocation)| fits(colocation));
             let (mut claimed, mut free) = (None, None);
@@ -239,10 +257,51 @@ pub(super) async fn choose(
         }
         ColocateWith::None => {}
     }
-    let like_others = database.colocations.values().next().map(|colocation| colocation.shards.len() as u32);
-    let count = call.shard_count.or(like_others).unwrap_or(SHARDS_DEFAULT);
     let name = scope.facts.name.clone();
-    let added = scope.directory(&store::add_colocation(&name, Some(key_type), count)).await?;
+    let sql = if call.method == Method::Hash {
+        let hashed = |colocation: &&Colocation| colocation.method == Method::Hash;
+        let like_others = database.colocations.values().find(hashed).map(|colocation| colocation.shards.len() as u32);
+        let count = call.shard_count.or(like_others).unwrap_or(SHARDS_DEFAULT);
+        store::add_hash_colocation(&name, Some(key_type), count)
+    } else {
+        if call.shard_count.is_some_and(|count| count != 1) {
+            return Err(Error::sql(
+                sqlstate::INVALID_PARAMETER_VALUE,
+                format!("a table distributed by {} begins with one shard", call.method.name()),
+            )
+            .with_hint("Add shards with atoll.add_range_shard or atoll.assign_key."));
+        }
+        if call.method == Method::Range {
+            check_order(scope, &call.table, key).await?;
+        }
+        store::add_single_colocation(&name, call.method, Some(key_type), scope.least_loaded_group())
+    };
+    let added = scope.directory(&sql).await?;
     let last = added.last().ok_or_else(|| Error::internal("the directory answered oddly"))?;
-    store::added_colocation(last, &scope.facts.directory, Some(key_type))
+    store::added_colocation(last, &scope.facts.directory, call.method, Some(key_type))
+}
+
+/// Ranges are told apart by the coordinator, which knows the order of bytes only.
+async fn check_order(scope: &mut Scope<'_>, table: &TableName, key: &KeyColumn) -> Result<()> {
+    if key.key_type == KeyType::Numeric {
+        return Err(Error::unsupported("a numeric column cannot be distributed by range")
+            .with_hint("Use an integer, text, uuid, date or timestamp column, or distribute by hash."));
+    }
+    if !matches!(key.key_type, KeyType::Text | KeyType::Bpchar) {
+        return Ok(());
+    }
+    let sql = format!(
+        "SELECT CASE collname WHEN 'default' THEN (SELECT datcollate FROM pg_database WHERE datname = current_database()) \
+             ELSE collcollate END IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8') \
+         FROM pg_attribute JOIN pg_collation ON pg_collation.oid = attcollation WHERE attrelid = {} AND attname = {}",
+        regclass(table),
+        atoll_planner::quote_literal(&key.name)
+    );
+    let results = scope.catalog(&sql).await?;
+    if results.first().map(|set| set.scalar()).transpose()? == Some("t") {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("column \"{}\" cannot be distributed by range", key.name))
+        .with_detail("Its collation orders text otherwise than by bytes.")
+        .with_hint("Give the column COLLATE \"C\", or distribute by hash."))
 }

@@ -1,6 +1,6 @@
 //! Views: the catalog database says what a new one reads, and that decides where it is.
 
-use atoll_planner::directory::TableName;
+use atoll_planner::directory::{Shard, TableName};
 use atoll_planner::plan::{NewView, Template, Whereabouts};
 use atoll_planner::{Facts, quote_identifier, quote_literal};
 
@@ -133,7 +133,7 @@ pub(super) async fn remove(scope: &mut Scope<'_>, name: &TableName, whereabouts:
 pub(super) struct Dependent {
     pub name: TableName,
     before: Whereabouts,
-    after: Whereabouts,
+    pub after: Whereabouts,
     /// CREATE VIEW and what belongs to it; names of its own schema are left out.
     statements: Vec<String>,
 }
@@ -219,6 +219,13 @@ pub(super) async fn take_away(scope: &mut Scope<'_>, views: &[Dependent]) -> Res
     Ok(())
 }
 
+/// Makes a dependent view that belongs into shards in one of them, whose slice of the view's schema is there.
+pub(super) async fn put_into(scope: &mut Scope<'_>, view: &Dependent, shard: &Shard) -> Result<()> {
+    let statement = scope.planner_facts().splice(&view.statements.join("; "));
+    let path = super::shard_path(shard.id, std::slice::from_ref(&view.name.schema));
+    scope.shard_under(shard, &path, &statement).await.map(drop)
+}
+
 /// Makes dependent views again, where they belong now: `scope` has the facts as they are then.
 pub(super) async fn put_back(scope: &mut Scope<'_>, views: &[Dependent]) -> Result<()> {
     for view in views {
@@ -228,10 +235,8 @@ pub(super) async fn put_back(scope: &mut Scope<'_>, views: &[Dependent]) -> Resu
             Whereabouts::Shards(colocation) => {
                 let shards = scope.shards(colocation)?;
                 slices::ensure_in(scope, schema, shards.clone()).await?;
-                let statement = scope.planner_facts().splice(&text);
                 for shard in shards.values().flatten() {
-                    let path = super::shard_path(shard.id, std::slice::from_ref(schema));
-                    scope.shard_under(shard, &path, &statement).await?;
+                    put_into(scope, view, shard).await?;
                 }
             }
             Whereabouts::EveryGroup => {

@@ -216,7 +216,7 @@ pub async fn bootstrap(keeper: &Keeper, databases: &[String], shards: u32, super
         // Before the database is opened, so that its slices are made along with its data databases.
         let count = format!("SELECT count(*) FROM atoll.colocations WHERE database = {}", quote_literal(first));
         if directory.query(&count).await?.first().map(|set| set.scalar()).transpose()? == Some("0") {
-            directory.query(&format!("BEGIN; {}; COMMIT", store::add_colocation(first, None, shards))).await?;
+            directory.query(&format!("BEGIN; {}; COMMIT", store::add_hash_colocation(first, None, shards))).await?;
         }
     }
     for name in databases {

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use atoll_planner::directory::{
-    Colocation, ColocationId, Database, Directory, Group, GroupIndex, KeyColumn, KeyType, Node, Shard, ShardId, Table,
-    TableName,
+    Colocation, ColocationId, Database, Directory, Edge, Group, GroupIndex, Hashes, KeyColumn, KeyType, Method, Node,
+    RangeEntry, Shard, ShardId, Table, TableName,
 };
+use atoll_planner::hash;
 use atoll_planner::quote_literal;
 
-use super::rows::Rows;
+use super::rows::{Row, Rows};
 use crate::error::{Error, Result};
 use crate::lane::ResultSet;
 
@@ -28,13 +29,16 @@ pub const LOAD: &str = "\
     SELECT id, name, epoch FROM atoll.groups ORDER BY id; \
     SELECT name, group_id, zone, capacity, agent_address, agent_socket FROM atoll.nodes ORDER BY name; \
     SELECT name FROM atoll.databases WHERE ready; \
-    SELECT id, database, key_type FROM atoll.colocations WHERE database IN (SELECT name FROM atoll.databases WHERE ready); \
+    SELECT id, database, method, key_type FROM atoll.colocations WHERE database IN (SELECT name FROM atoll.databases WHERE ready); \
     SELECT shards.id, colocation_id, hash_from, hash_to, group_id, epoch \
-        FROM atoll.shards JOIN atoll.placements ON shard_id = shards.id ORDER BY hash_from; \
-    SELECT database, schema, name, method, key_column, key_type, colocation_id FROM atoll.tables";
+        FROM atoll.shards JOIN atoll.placements ON shard_id = shards.id ORDER BY hash_from NULLS LAST, shards.id; \
+    SELECT database, schema, name, key_column, key_type, colocation_id FROM atoll.tables; \
+    SELECT colocation_id, key_from, shard_id FROM atoll.ranges; \
+    SELECT colocation_id, hash, shard_id FROM atoll.assigned_keys; \
+    SELECT database, schema, colocation_id FROM atoll.schemas";
 
 /// How many results [`LOAD`] has.
-pub const LOAD_RESULTS: usize = 7;
+pub const LOAD_RESULTS: usize = 10;
 
 /// A key type's name in the directory.
 pub fn key_type_name(key_type: KeyType) -> &'static str {
@@ -79,7 +83,7 @@ fn key_type(name: &str) -> Result<KeyType> {
 /// # Errors
 /// XX000 when the tables contradict each other.
 pub fn load(results: &[ResultSet]) -> Result<Directory> {
-    let [version, groups, nodes, databases, colocations, shards, tables] = results else {
+    let [version, groups, nodes, databases, colocations, shards, tables, ranges, assigned, schemas] = results else {
         return Err(Error::internal(format!("the directory came in {} results", results.len())));
     };
     let mut directory = Directory { version: Rows::new(version).only()?.parse(0)?, ..Directory::default() };
@@ -106,38 +110,90 @@ pub fn load(results: &[ResultSet]) -> Result<Directory> {
     let mut owners = BTreeMap::new();
     for row in Rows::new(colocations) {
         let id = ColocationId(row.parse(0)?);
-        let key_type = row.maybe(2).map(key_type).transpose()?;
+        let method = Method::named(row.text(2)?)
+            .ok_or_else(|| Error::internal("the directory names an unknown distribution method"))?;
+        let key_type = row.maybe(3).map(key_type).transpose()?;
         owners.insert(id, row.text(1)?.to_owned());
-        database(&mut directory, row.text(1)?)?.colocations.insert(id, Colocation { key_type, shards: Vec::new() });
+        let empty = Colocation { method, key_type, shards: Vec::new(), assigned: HashMap::new(), ranges: Vec::new() };
+        database(&mut directory, row.text(1)?)?.colocations.insert(id, empty);
     }
+    // Those of databases that are not ready yet have no owner here.
     for row in Rows::new(shards) {
-        let colocation = ColocationId(row.parse(1)?);
-        // Those of databases that are not ready yet have no owner here.
-        let Some(owner) = owners.get(&colocation) else { continue };
-        let shard = Shard {
+        let Some(colocation) = owned(&mut directory, &owners, row.parse(1)?) else { continue };
+        colocation.shards.push(Shard {
             id: ShardId(row.parse(0)?),
-            hash_from: row.parse(2)?,
-            hash_to: row.parse(3)?,
+            hashes: hashes(row, 2)?,
             group: group(row.parse(4)?)?,
             epoch: row.parse(5)?,
-        };
-        if let Some(colocation) = database(&mut directory, owner)?.colocations.get_mut(&colocation) {
-            colocation.shards.push(shard);
-        }
+        });
+    }
+    for row in Rows::new(ranges) {
+        let Some(colocation) = owned(&mut directory, &owners, row.parse(0)?) else { continue };
+        let from = row.maybe(1).map(|text| edge(colocation, text)).transpose()?;
+        let shard = position(colocation, ShardId(row.parse(2)?))?;
+        colocation.ranges.push(RangeEntry { from, shard });
+    }
+    for row in Rows::new(assigned) {
+        let Some(colocation) = owned(&mut directory, &owners, row.parse(0)?) else { continue };
+        let shard = position(colocation, ShardId(row.parse(2)?))?;
+        colocation.assigned.insert(row.parse(1)?, shard);
     }
     for row in Rows::new(tables) {
         let Some(database) = directory.databases.get_mut(row.text(0)?) else { continue };
-        let table = match row.text(3)? {
-            "reference" => Table::Reference,
-            _ => Table::Distributed {
-                colocation: ColocationId(row.parse(6)?),
-                key: KeyColumn { name: row.text(4)?.to_owned(), key_type: key_type(row.text(5)?)? },
+        let table = match (row.maybe(5), row.maybe(3)) {
+            (None, _) => Table::Reference,
+            (Some(_), None) => Table::Distributed { colocation: ColocationId(row.parse(5)?), key: KeyColumn::none() },
+            (Some(_), Some(name)) => Table::Distributed {
+                colocation: ColocationId(row.parse(5)?),
+                key: KeyColumn { name: name.to_owned(), key_type: key_type(row.text(4)?)? },
             },
         };
         database.tables.insert(TableName::new(row.text(1)?, row.text(2)?), table);
     }
+    for row in Rows::new(schemas) {
+        let Some(database) = directory.databases.get_mut(row.text(0)?) else { continue };
+        database.schemas.insert(row.text(1)?.to_owned(), ColocationId(row.parse(2)?));
+    }
+    let colocations = directory.databases.values_mut().flat_map(|database| database.colocations.values_mut());
+    for colocation in colocations {
+        colocation.ranges.sort_by(|left, right| {
+            let value = |entry: &RangeEntry| entry.from.as_ref().map(|edge| edge.value.clone());
+            value(left).cmp(&value(right))
+        });
+    }
     check(&directory)?;
     Ok(directory)
+}
+
+fn owned<'a>(
+    directory: &'a mut Directory,
+    owners: &BTreeMap<ColocationId, String>,
+    id: u32,
+) -> Option<&'a mut Colocation> {
+    let id = ColocationId(id);
+    directory.databases.get_mut(owners.get(&id)?)?.colocations.get_mut(&id)
+}
+
+fn hashes(row: Row<'_>, first: usize) -> Result<Option<Hashes>> {
+    Ok(match row.maybe(first) {
+        None => None,
+        Some(_) => Some(Hashes { from: row.parse(first)?, to: row.parse(first + 1)? }),
+    })
+}
+
+fn position(colocation: &Colocation, id: ShardId) -> Result<usize> {
+    let found = colocation.shards.iter().position(|shard| shard.id == id);
+    found.ok_or_else(|| Error::internal(format!("the directory maps keys to shard {id}, which is not there")))
+}
+
+/// An edge of a range from the text that [`RangeEntry`] keeps.
+///
+/// # Errors
+/// XX000 when no key of the group can have this text.
+pub fn edge(colocation: &Colocation, text: &str) -> Result<Edge> {
+    let value = colocation.key_type.and_then(|key_type| hash::parse_text(key_type, text).ok());
+    let value = value.ok_or_else(|| Error::internal(format!("the directory has a range from \"{text}\"")))?;
+    Ok(Edge { text: text.to_owned(), value })
 }
 
 fn database<'a>(directory: &'a mut Directory, name: &str) -> Result<&'a mut Database> {
@@ -147,14 +203,19 @@ fn database<'a>(directory: &'a mut Directory, name: &str) -> Result<&'a mut Data
         .ok_or_else(|| Error::internal(format!("the directory has no database \"{name}\"")))
 }
 
-/// What routing relies on: the shards of every co-location group cover the hash space without a gap.
+/// What routing relies on: every key belongs to exactly one shard of its co-location group.
 fn check(directory: &Directory) -> Result<()> {
     for (name, database) in &directory.databases {
         for (id, colocation) in &database.colocations {
-            let shards = &colocation.shards;
-            let covers = shards.first().is_some_and(|first| first.hash_from == i64::MIN)
-                && shards.last().is_some_and(|last| last.hash_to == i64::MAX)
-                && shards.windows(2).all(|pair| pair[0].hash_to.checked_add(1) == Some(pair[1].hash_from));
+            let hashes: Vec<Hashes> = colocation.shards.iter().map_while(|shard| shard.hashes).collect();
+            let covers = match colocation.method {
+                Method::Range => colocation.ranges.first().is_some_and(|first| first.from.is_none()),
+                _ => {
+                    hashes.first().is_some_and(|first| first.from == i64::MIN)
+                        && hashes.last().is_some_and(|last| last.to == i64::MAX)
+                        && hashes.windows(2).all(|pair| pair[0].to.checked_add(1) == Some(pair[1].from))
+                }
+            };
             if !covers {
                 return Err(Error::internal(format!(
                     "the shards of co-location group {} of database \"{name}\" leave a gap or overlap",
@@ -180,14 +241,17 @@ fn counted(change: &str) -> String {
     format!("{}; {change}", bump_directory())
 }
 
-/// Enters a distributed or reference table.
-pub fn add_table(database: &str, table: &TableName, spread: &Table) -> String {
-    let (method, key_column, key_type, colocation) = match spread {
-        Table::Reference => ("reference", "NULL".to_owned(), "NULL".to_owned(), "NULL".to_owned()),
+/// Enters a table: a reference table, or a distributed one of a co-location group with this method.
+pub fn add_table(database: &str, table: &TableName, spread: &Table, method: Option<Method>) -> String {
+    let null = || "NULL".to_owned();
+    let (key_column, key_type, colocation) = match spread {
+        Table::Reference => (null(), null(), null()),
+        Table::Distributed { colocation, key } if key.is_none() => (null(), null(), colocation.0.to_string()),
         Table::Distributed { colocation, key } => {
-            ("hash", quote_literal(&key.name), quote_literal(key_type_name(key.key_type)), colocation.0.to_string())
+            (quote_literal(&key.name), quote_literal(key_type_name(key.key_type)), colocation.0.to_string())
         }
     };
+    let method = method.map_or("reference", Method::name);
     counted(&format!(
         "INSERT INTO atoll.tables (database, schema, name, method, key_column, key_type, colocation_id) \
          VALUES ({}, {}, {}, '{method}', {key_column}, {key_type}, {colocation})",
@@ -228,11 +292,10 @@ pub fn rename_key(database: &str, table: &TableName, column: &str) -> String {
 
 /// Notes that a user schema with all its tables has another name.
 pub fn rename_schema(database: &str, from: &str, to: &str) -> String {
+    let (database, from, to) = (quote_literal(database), quote_literal(from), quote_literal(to));
     counted(&format!(
-        "UPDATE atoll.tables SET schema = {} WHERE database = {} AND schema = {}",
-        quote_literal(to),
-        quote_literal(database),
-        quote_literal(from)
+        "UPDATE atoll.tables SET schema = {to} WHERE database = {database} AND schema = {from}; \
+         UPDATE atoll.schemas SET schema = {to} WHERE database = {database} AND schema = {from}"
     ))
 }
 
@@ -247,19 +310,43 @@ pub fn claim_colocation(colocation: ColocationId, key_type: KeyType) -> String {
     ))
 }
 
-/// Adds a co-location group of `shard_count` shards, placed over the groups in turn. The last result is for [`added_colocation`].
-pub fn add_colocation(database: &str, key_type: Option<KeyType>, shard_count: u32) -> String {
+/// Adds a co-location group of `shard_count` shards by hash, placed over the groups in turn. The last result is for
+/// [`added_colocation`].
+pub fn add_hash_colocation(database: &str, key_type: Option<KeyType>, shard_count: u32) -> String {
+    add_colocation(database, Method::Hash, key_type, &Colocation::even_ranges(shard_count), 0)
+}
+
+/// Adds a co-location group that begins with one shard for everything, on the group with this position. The last result is for
+/// [`added_colocation`].
+pub fn add_single_colocation(database: &str, method: Method, key_type: Option<KeyType>, group: GroupIndex) -> String {
+    add_colocation(database, method, key_type, &[(i64::MIN, i64::MAX)], group.0)
+}
+
+fn add_colocation(
+    database: &str,
+    method: Method,
+    key_type: Option<KeyType>,
+    hashes: &[(i64, i64)],
+    first_group: usize,
+) -> String {
     let key_type = key_type.map_or("NULL".to_owned(), |key_type| quote_literal(key_type_name(key_type)));
-    let ranges: Vec<String> = Colocation::even_ranges(shard_count)
-        .into_iter()
+    let ranges: Vec<String> = hashes
+        .iter()
         .enumerate()
-        // The least bigint has no literal of its own type: its digits alone are too large.
-        .map(|(position, (from, to))| format!("({position}, '{from}'::bigint, '{to}'::bigint)"))
+        .map(|(position, (from, to))| match method {
+            Method::Range => format!("({position}, NULL::bigint, NULL::bigint)"),
+            // The least bigint has no literal of its own type: its digits alone are too large.
+            _ => format!("({position}, '{from}'::bigint, '{to}'::bigint)"),
+        })
         .collect();
+    let whole = match method {
+        Method::Range => ", range AS (INSERT INTO atoll.ranges SELECT colocation_id, NULL, id FROM shard)",
+        _ => "",
+    };
     counted(&format!(
         "WITH colocation AS ( \
              INSERT INTO atoll.colocations (database, method, key_type, shard_count) \
-             VALUES ({database}, 'hash', {key_type}, {shard_count}) RETURNING id \
+             VALUES ({database}, '{method}', {key_type}, {shard_count}) RETURNING id \
          ), shard AS ( \
              INSERT INTO atoll.shards (colocation_id, hash_from, hash_to) \
              SELECT colocation.id, range.hash_from, range.hash_to \
@@ -271,23 +358,26 @@ pub fn add_colocation(database: &str, key_type: Option<KeyType>, shard_count: u3
              INSERT INTO atoll.placements (shard_id, group_id) \
              SELECT shard.id, home_first.id \
              FROM (SELECT id, row_number() OVER (ORDER BY hash_from) - 1 AS position FROM shard) AS shard \
-             JOIN home_first ON home_first.position = shard.position % home_first.count \
+             JOIN home_first ON home_first.position = (shard.position + {first_group}) % home_first.count \
              RETURNING shard_id, group_id, epoch \
-         ) SELECT shard.colocation_id, shard.id, shard.hash_from, shard.hash_to, groups.name, placement.epoch \
+         ){whole} SELECT shard.colocation_id, shard.id, shard.hash_from, shard.hash_to, groups.name, placement.epoch \
          FROM shard JOIN placement ON placement.shard_id = shard.id JOIN atoll.groups ON groups.id = placement.group_id \
          ORDER BY shard.hash_from",
         database = quote_literal(database),
+        method = method.name(),
+        shard_count = hashes.len(),
         ranges = ranges.join(", "),
     ))
 }
 
-/// The co-location group that [`add_colocation`] made.
+/// The co-location group that [`add_hash_colocation`] or [`add_single_colocation`] made.
 ///
 /// # Errors
 /// XX000 when `result` is not its result, or `directory` is so old that it misses a group.
 pub fn added_colocation(
     result: &ResultSet,
     directory: &Directory,
+    method: Method,
     key_type: Option<KeyType>,
 ) -> Result<(ColocationId, Colocation)> {
     let mut id = None;
@@ -302,14 +392,88 @@ pub fn added_colocation(
             .ok_or_else(|| Error::internal(format!("group \"{name}\" is not known here yet")))?;
         shards.push(Shard {
             id: ShardId(row.parse(1)?),
-            hash_from: row.parse(2)?,
-            hash_to: row.parse(3)?,
+            hashes: hashes(row, 2)?,
             group: GroupIndex(group),
             epoch: row.parse(5)?,
         });
     }
     let id = id.ok_or_else(|| Error::internal("no shard was added"))?;
-    Ok((id, Colocation { key_type, shards }))
+    let ranges = match method {
+        Method::Range => vec![RangeEntry { from: None, shard: 0 }],
+        _ => Vec::new(),
+    };
+    Ok((id, Colocation { method, key_type, shards, assigned: HashMap::new(), ranges }))
+}
+
+/// Adds a shard that holds no hashes to a co-location group. The last result has its number and its epoch.
+pub fn add_shard(colocation: ColocationId, group: &str) -> String {
+    counted(&format!(
+        "WITH shard AS ( \
+             INSERT INTO atoll.shards (colocation_id) VALUES ({}) RETURNING id \
+         ), counted AS ( \
+             UPDATE atoll.colocations SET shard_count = shard_count + 1 WHERE id = {} \
+         ) INSERT INTO atoll.placements (shard_id, group_id) \
+         SELECT shard.id, groups.id FROM shard, atoll.groups WHERE groups.name = {} RETURNING shard_id, epoch",
+        colocation.0,
+        colocation.0,
+        quote_literal(group)
+    ))
+}
+
+/// Gives a shard another number: statements planned before do not find its slices any more. The last result has the number.
+pub fn renumber_shard(shard: ShardId) -> String {
+    counted(&format!(
+        "UPDATE atoll.placements SET epoch = epoch + 1 WHERE shard_id = {old}; \
+         UPDATE atoll.shards SET id = DEFAULT WHERE id = {old} RETURNING id",
+        old = shard.0
+    ))
+}
+
+/// Replaces the ranges of a co-location group.
+pub fn set_ranges(colocation: ColocationId, ranges: &[(Option<&str>, ShardId)]) -> String {
+    let rows: Vec<String> = ranges
+        .iter()
+        .map(|(from, shard)| {
+            format!("({}, {}, {})", colocation.0, from.map_or("NULL".to_owned(), quote_literal), shard.0)
+        })
+        .collect();
+    counted(&format!(
+        "DELETE FROM atoll.ranges WHERE colocation_id = {}; \
+         INSERT INTO atoll.ranges (colocation_id, key_from, shard_id) VALUES {}",
+        colocation.0,
+        rows.join(", ")
+    ))
+}
+
+/// Assigns a key, by its hash, to a shard.
+pub fn assign_key(colocation: ColocationId, hash: i64, key: &str, shard: ShardId) -> String {
+    counted(&format!(
+        "INSERT INTO atoll.assigned_keys (colocation_id, hash, key, shard_id) VALUES ({}, '{hash}', {}, {}) \
+         ON CONFLICT (colocation_id, hash) DO UPDATE SET key = excluded.key, shard_id = excluded.shard_id",
+        colocation.0,
+        quote_literal(key),
+        shard.0
+    ))
+}
+
+/// Notes that a schema's tables are together on the shard of a co-location group.
+pub fn add_schema(database: &str, schema: &str, colocation: ColocationId) -> String {
+    counted(&format!(
+        "INSERT INTO atoll.schemas (database, schema, colocation_id) VALUES ({}, {}, {})",
+        quote_literal(database),
+        quote_literal(schema),
+        colocation.0
+    ))
+}
+
+/// Forgets that a schema is distributed, with its co-location group, which has no tables any more.
+pub fn remove_schema(database: &str, schema: &str, colocation: ColocationId) -> String {
+    counted(&format!(
+        "DELETE FROM atoll.schemas WHERE database = {} AND schema = {}; DELETE FROM atoll.colocations WHERE id = {}",
+        quote_literal(database),
+        quote_literal(schema),
+        colocation.0
+    ))
 }
 
 /// Removes a co-location group; fails (23503) while a table belongs to it.
@@ -386,13 +550,16 @@ mod tests {
             set(&[&["1", "g1", "1"], &["4", "g2", "3"]]),
             set(&[&["g1-n1", "1", "local", "2", "h:1", ""], &["g2-n1", "4", "local", "1.5", "h:2", "/s"]]),
             set(&[&["app"]]),
-            set(&[&["1", "app", "int8"]]),
+            set(&[&["1", "app", "hash", "int8"]]),
             set(shards),
             set(&[
-                &["app", "public", "orders", "hash", "id", "int8", "1"],
-                &["app", "public", "countries", "reference", "NULL", "NULL", "NULL"],
-                &["half_made", "public", "t", "reference", "NULL", "NULL", "NULL"],
+                &["app", "public", "orders", "id", "int8", "1"],
+                &["app", "public", "countries", "NULL", "NULL", "NULL"],
+                &["half_made", "public", "t", "NULL", "NULL", "NULL"],
             ]),
+            set(&[]),
+            set(&[&["1", "77", "6"]]),
+            set(&[]),
         ]
     }
 
@@ -404,8 +571,10 @@ mod tests {
         assert_eq!((directory.version, directory.groups[1].epoch), (7, 3));
         assert_eq!(directory.groups[1].nodes[0].agent_socket, "/s");
         let app = &directory.databases["app"];
-        assert_eq!(app.colocations[&ColocationId(1)].shard_of(-5).id, ShardId(5));
-        assert_eq!(app.colocations[&ColocationId(1)].shard_of(0).group, GroupIndex(1));
+        let orders = &app.colocations[&ColocationId(1)];
+        assert_eq!(orders.position_of_hash(-5), 0);
+        assert_eq!(orders.shards[orders.position_of_hash(0)].group, GroupIndex(1));
+        assert_eq!(orders.position_of_hash(77), 1);
         assert_eq!(app.tables[&TableName::new("public", "countries")], Table::Reference);
         assert_eq!(directory.databases.len(), 1);
     }

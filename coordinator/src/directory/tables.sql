@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS atoll.databases (
 CREATE TABLE IF NOT EXISTS atoll.colocations (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     database text NOT NULL REFERENCES atoll.databases ON UPDATE CASCADE ON DELETE CASCADE,
-    method text NOT NULL CHECK (method IN ('hash')),
+    -- hash, range, directory or schema
+    method text NOT NULL,
     -- NULL until a first table claims the group.
     key_type text,
     shard_count int NOT NULL
@@ -37,15 +38,42 @@ CREATE TABLE IF NOT EXISTS atoll.colocations (
 CREATE TABLE IF NOT EXISTS atoll.shards (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     colocation_id int NOT NULL REFERENCES atoll.colocations ON DELETE CASCADE,
-    -- Both ends included.
-    hash_from bigint NOT NULL,
-    hash_to bigint NOT NULL,
+    -- Both ends included; NULL for a shard that holds only ranges or assigned keys.
+    hash_from bigint,
+    hash_to bigint,
     CHECK (hash_from <= hash_to),
     UNIQUE (colocation_id, hash_from)
 );
 
+-- From which key on which shard of a co-location group with method `range` holds the rows, up to the next entry.
+CREATE TABLE IF NOT EXISTS atoll.ranges (
+    colocation_id int NOT NULL REFERENCES atoll.colocations ON DELETE CASCADE,
+    -- As every setting reads it; NULL: below all keys.
+    key_from text,
+    shard_id int NOT NULL REFERENCES atoll.shards ON UPDATE CASCADE,
+    UNIQUE NULLS NOT DISTINCT (colocation_id, key_from)
+);
+
+-- Keys that are in another shard than their hash says.
+CREATE TABLE IF NOT EXISTS atoll.assigned_keys (
+    colocation_id int NOT NULL REFERENCES atoll.colocations ON DELETE CASCADE,
+    hash bigint NOT NULL,
+    -- For people.
+    key text NOT NULL,
+    shard_id int NOT NULL REFERENCES atoll.shards ON UPDATE CASCADE,
+    PRIMARY KEY (colocation_id, hash)
+);
+
+-- Schemas whose tables are together on one shard.
+CREATE TABLE IF NOT EXISTS atoll.schemas (
+    database text NOT NULL REFERENCES atoll.databases ON UPDATE CASCADE ON DELETE CASCADE,
+    schema text NOT NULL,
+    colocation_id int NOT NULL REFERENCES atoll.colocations,
+    PRIMARY KEY (database, schema)
+);
+
 CREATE TABLE IF NOT EXISTS atoll.placements (
-    shard_id int PRIMARY KEY REFERENCES atoll.shards ON DELETE CASCADE,
+    shard_id int PRIMARY KEY REFERENCES atoll.shards ON UPDATE CASCADE ON DELETE CASCADE,
     group_id int NOT NULL REFERENCES atoll.groups,
     epoch bigint NOT NULL DEFAULT 1,
     state text NOT NULL DEFAULT 'active'
@@ -55,13 +83,15 @@ CREATE TABLE IF NOT EXISTS atoll.tables (
     database text NOT NULL REFERENCES atoll.databases ON UPDATE CASCADE ON DELETE CASCADE,
     schema text NOT NULL,
     name text NOT NULL,
-    method text NOT NULL CHECK (method IN ('hash', 'reference')),
+    -- Its co-location group's, or `reference`.
+    method text NOT NULL,
+    -- NULL for tables of a distributed schema.
     key_column text,
     key_type text,
     colocation_id int REFERENCES atoll.colocations,
     PRIMARY KEY (database, schema, name),
     CHECK ((method = 'reference') = (colocation_id IS NULL)),
-    CHECK ((key_column IS NULL) = (colocation_id IS NULL) AND (key_type IS NULL) = (colocation_id IS NULL))
+    CHECK ((key_column IS NULL) = (method IN ('reference', 'schema')) AND (key_type IS NULL) = (key_column IS NULL))
 );
 
 -- One row per change (several are merged into one from time to time, keeping their sum), so that a version is a sum: transactions

@@ -1,7 +1,7 @@
 //! The text that stands for Atoll's own relations in a catalog query: their rows of this moment as VALUES, with every column's type given,
 //! so that no rows at all work, too.
 
-use atoll_planner::directory::{Directory, Group, Table, TableName};
+use atoll_planner::directory::{Colocation, Directory, Group, Table, TableName};
 use atoll_planner::plan::{SizeFunction, VirtualRelation};
 use atoll_planner::{quote_identifier, quote_literal};
 
@@ -57,6 +57,7 @@ pub async fn sql(relation: VirtualRelation, keeper: &Keeper, facts: &DatabaseFac
                 ("epoch", "bigint"),
                 ("state", "text"),
                 ("bytes", "bigint"),
+                ("ranges", "text"),
             ];
             Relation { columns, rows }.sql()
         }
@@ -201,22 +202,38 @@ fn tables(facts: &DatabaseFacts) -> Vec<(&TableName, &Table)> {
 
 fn shard_rows(directory: &Directory, database: &str, sizes: &Sizes) -> Vec<Vec<String>> {
     let colocations = directory.databases.get(database).into_iter().flat_map(|database| database.colocations.values());
-    let mut shards: Vec<_> = colocations.flat_map(|colocation| &colocation.shards).collect();
-    shards.sort_by_key(|shard| shard.id);
-    let row = |shard: &&atoll_planner::directory::Shard| {
+    let mut shards: Vec<_> = colocations
+        .flat_map(|colocation| {
+            colocation.shards.iter().enumerate().map(move |(position, shard)| (colocation, position, shard))
+        })
+        .collect();
+    shards.sort_by_key(|(.., shard)| shard.id);
+    let edge = |hash: Option<i64>| hash.map_or_else(|| "NULL".to_owned(), |hash| format!("'{hash}'::bigint"));
+    let row = |(colocation, position, shard): &(&Colocation, usize, &atoll_planner::directory::Shard)| {
         vec![
             shard.id.0.to_string(),
             text(database),
             text(&shard.id.schema("public")),
             text(group_name(directory, shard.group.0)),
-            format!("'{}'::bigint", shard.hash_from),
-            format!("'{}'::bigint", shard.hash_to),
+            edge(shard.hashes.map(|hashes| hashes.from)),
+            edge(shard.hashes.map(|hashes| hashes.to)),
             shard.epoch.to_string(),
             text("active"),
             sizes.of_shard(shard.id).to_string(),
+            ranges_of(colocation, *position).map_or_else(|| "NULL".to_owned(), |ranges| text(&ranges)),
         ]
     };
     shards.iter().map(row).collect()
+}
+
+/// The ranges of keys that a shard holds, as PostgreSQL writes ranges.
+fn ranges_of(colocation: &Colocation, position: usize) -> Option<String> {
+    let text = |index: usize| colocation.ranges.get(index)?.from.as_ref().map(|edge| edge.text.as_str());
+    let ranges: Vec<String> = (0..colocation.ranges.len())
+        .filter(|index| colocation.ranges[*index].shard == position)
+        .map(|index| format!("[{}, {})", text(index).unwrap_or(""), text(index + 1).unwrap_or("")))
+        .collect();
+    (!ranges.is_empty()).then(|| ranges.join(", "))
 }
 
 fn node_row(report: &NodeReport) -> Vec<String> {
@@ -243,8 +260,10 @@ fn table_rows(facts: &DatabaseFacts) -> Vec<Vec<String>> {
         let (method, key, colocation, shards) = match table {
             Table::Reference => ("reference", "NULL".to_owned(), "NULL".to_owned(), 1),
             Table::Distributed { colocation, key } => {
-                let shards = facts.database.colocations.get(colocation).map_or(0, |colocation| colocation.shards.len());
-                ("hash", text(&key.name), colocation.0.to_string(), shards)
+                let found = facts.database.colocations.get(colocation);
+                let method = found.map_or("", |found| found.method.name());
+                let key = if key.is_none() { "NULL".to_owned() } else { text(&key.name) };
+                (method, key, colocation.0.to_string(), found.map_or(0, |found| found.shards.len()))
             }
         };
         vec![
@@ -265,6 +284,7 @@ fn table_rows(facts: &DatabaseFacts) -> Vec<Vec<String>> {
 fn citus_spread(table: &Table) -> (&'static str, &str, u32) {
     match table {
         Table::Reference => ("reference", "<none>", 0),
+        Table::Distributed { colocation, key } if key.is_none() => ("schema", "<none>", colocation.0),
         Table::Distributed { colocation, key } => ("distributed", &key.name, colocation.0),
     }
 }

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use atoll_planner::directory::{ColocationId, GroupIndex, KeyType, Shard, Table, TableName};
+use atoll_planner::directory::{Colocation, ColocationId, GroupIndex, KeyType, Method, Shard, Table, TableName};
 use atoll_planner::hash;
-use atoll_planner::plan::{CopyFormat, CopyHeader, CopyOptions, CopyTarget, Keys};
+use atoll_planner::plan::{CopyFormat, CopyHeader, CopyOptions, CopyTarget};
 use atoll_planner::quote_identifier;
 use atoll_wire::backend::{self, decode};
 use atoll_wire::frames::peek;
@@ -13,7 +13,6 @@ use atoll_wire::frontend::{self, tag};
 use bytes::{Buf as _, BytesMut};
 
 use super::copy_rows::{Row, Splitter};
-use super::route::Route;
 use crate::error::{Error, Result, sqlstate};
 use crate::lane::Lane;
 use crate::place::Place;
@@ -44,13 +43,14 @@ struct Target<'a> {
 
 /// Rows on their way.
 struct Flow {
+    colocation: Colocation,
     shards: Vec<Shard>,
     /// By position in `shards`.
     buffers: Vec<BytesMut>,
     /// COPY commands sent and not yet answered, by group.
     queued: BTreeMap<GroupIndex, usize>,
-    /// Values whose hash had to be asked of PostgreSQL.
-    asked: HashMap<Vec<u8>, i64>,
+    /// Values that PostgreSQL had to be asked about: their shards' positions.
+    asked: HashMap<Vec<u8>, usize>,
     rows: u64,
 }
 
@@ -89,10 +89,12 @@ impl Session {
             )
             .with_hint("Name all columns, or use the text format."));
         }
-        let shards = match self.route(target.colocation, target.key_type, &Keys::All, None).await? {
-            Route::One(shard) => vec![shard],
-            Route::Many(shards) => shards,
-        };
+        // One version of the directory for all of the data.
+        let colocation =
+            self.facts().database.colocations.get(&target.colocation).cloned().ok_or_else(|| {
+                Error::internal(format!("the directory lacks co-location group {}", target.colocation.0))
+            })?;
+        let shards = colocation.shards.clone();
         let path = self.plain_path();
         let groups = groups_of(&shards);
         for group in &groups {
@@ -107,6 +109,7 @@ impl Session {
             buffers: shards.iter().map(|_| BytesMut::new()).collect(),
             queued: BTreeMap::new(),
             asked: HashMap::new(),
+            colocation,
             shards,
             rows: 0,
         };
@@ -206,11 +209,11 @@ impl Session {
         let computed = self.computed_fields(target, rows.len()).await?;
         for (index, row) in rows.iter().enumerate() {
             let computed_key = target.computed_key.and_then(|column| Some(computed.get(column)?[index].as_bytes()));
-            let Some(key) = computed_key.or(row.key.as_deref()) else {
-                return Err(self.null_key(target, &data[row.bytes.clone()]));
+            let shard = match computed_key.or(row.key.as_deref()) {
+                Some(key) => self.position_of(target, flow, key).await?,
+                None if flow.colocation.method == Method::Schema => 0,
+                None => return Err(self.null_key(target, &data[row.bytes.clone()])),
             };
-            let hash = self.hash_of(target, flow, key).await?;
-            let shard = flow.shards.partition_point(|shard| shard.hash_to < hash);
             let buffer = &mut flow.buffers[shard];
             if computed.is_empty() {
                 buffer.extend_from_slice(&data[row.bytes.clone()]);
@@ -233,30 +236,31 @@ impl Session {
         Ok(())
     }
 
-    async fn hash_of(&mut self, target: &Target<'_>, flow: &mut Flow, key: &[u8]) -> Result<i64> {
+    async fn position_of(&mut self, target: &Target<'_>, flow: &mut Flow, key: &[u8]) -> Result<usize> {
         if target.options.format == CopyFormat::Binary {
             return hash::parse_binary(target.key_type, 0, key)
-                .map(|value| hash::hash(&value))
+                .map(|value| flow.colocation.position_of(&value))
                 .map_err(|_| Error::sql("22P03", "incorrect binary data format"));
         }
         let text =
             std::str::from_utf8(key).map_err(|_| Error::sql("22021", "invalid byte sequence for encoding \"UTF8\""))?;
         if let Ok(value) = hash::parse_text(target.key_type, text) {
-            return Ok(hash::hash(&value));
+            return Ok(flow.colocation.position_of(&value));
         }
-        if let Some(hash) = flow.asked.get(key) {
-            return Ok(*hash);
+        if let Some(position) = flow.asked.get(key) {
+            return Ok(*position);
         }
-        let hash = self.ask_hash(target.key_type, text).await.map_err(|error| match error {
-            Error::Server(mut fields) => {
-                fields.remove(b'P');
-                fields.add_context(&format!("COPY {}", target.table.name));
-                Error::Server(fields)
-            }
-            other => other,
-        })?;
-        flow.asked.insert(key.to_vec(), hash);
-        Ok(hash)
+        let position =
+            self.ask_position(&flow.colocation, target.key_type, text).await.map_err(|error| match error {
+                Error::Server(mut fields) => {
+                    fields.remove(b'P');
+                    fields.add_context(&format!("COPY {}", target.table.name));
+                    Error::Server(fields)
+                }
+                other => other,
+            })?;
+        flow.asked.insert(key.to_vec(), position);
+        Ok(position)
     }
 
     /// Values of left-out columns with computed defaults, one list per column.

@@ -1,15 +1,13 @@
 //! INSERT ... SELECT whose rows change shards: the query's rows are gathered in a temporary table at home, under the types and defaults
-//! of the target's columns, then each shard gets those whose keys hash into its range.
+//! of the target's columns, then each shard gets those whose keys belong to it.
 
 use std::sync::Arc;
 
 use atoll_planner::catalog::Column;
-use atoll_planner::directory::KeyType;
-use atoll_planner::hash::sql_hash;
-use atoll_planner::plan::{InsertSelect, Keys, Many, Merge, Plan};
+use atoll_planner::plan::{InsertSelect, Many, Merge, Plan};
 use atoll_planner::{quote_identifier, quote_literal};
 
-use super::route::Route;
+use crate::ddl::shard_condition;
 use crate::error::{Error, Result};
 use crate::place::{Participants as _, Place};
 use crate::plans::Statement;
@@ -30,12 +28,6 @@ impl Session {
         statement: &Arc<Statement>,
         ask: Ask<'_>,
     ) -> Result<String> {
-        if insert.key.key_type == KeyType::Bytea {
-            return Err(Error::unsupported(
-                "INSERT ... SELECT into a table distributed by a bytea column is not supported",
-            )
-            .with_hint("Use COPY."));
-        }
         let facts = self.facts();
         let columns: Vec<Column> = facts
             .catalog
@@ -54,32 +46,20 @@ impl Session {
         self.note_sequences_drawn();
         gathered?;
 
-        let key = quote_identifier(&insert.key.name);
-        let empty = format!("SELECT count(*) FROM pg_temp.{GATHERED} WHERE {key} IS NULL");
-        let sets = self.run_at(Place::HOME, &path, &empty, false).await?;
-        if sets.first().map(|set| set.scalar()).transpose()? != Some("0") {
-            return Err(Error::sql(
-                "23502",
-                format!(
-                    "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
-                    insert.key.name, insert.table.name
-                ),
-            )
-            .with_detail("The distribution column decides the row's shard, and cannot be null."));
+        if !insert.key.is_none() {
+            self.refuse_null_keys(insert, &path).await?;
         }
-        let shards = match self.route(insert.colocation, insert.key.key_type, &Keys::All, None).await? {
-            Route::One(shard) => vec![shard],
-            Route::Many(shards) => shards,
-        };
+        let colocation = facts
+            .database
+            .colocations
+            .get(&insert.colocation)
+            .ok_or_else(|| Error::internal("INSERT into a co-location group that the directory lacks"))?;
         let names: Vec<String> = columns.iter().map(|column| quote_identifier(&column.name)).collect();
         let names = names.join(", ");
-        let hash = sql_hash(insert.key.key_type, &key);
         let mut count = 0;
-        for shard in shards {
-            let rows = format!(
-                "SELECT {names} FROM pg_temp.{GATHERED} WHERE {hash} BETWEEN {} AND {}",
-                shard.hash_from, shard.hash_to
-            );
+        for (position, shard) in colocation.shards.iter().enumerate() {
+            let belongs = shard_condition(colocation, &insert.key.name, position);
+            let rows = format!("SELECT {names} FROM pg_temp.{GATHERED} WHERE {belongs}");
             let target = format!(
                 "{}.{} ({names})",
                 quote_identifier(&shard.id.schema(&insert.table.schema)),
@@ -99,6 +79,23 @@ impl Session {
         }
         self.run_at(Place::HOME, &path, &format!("DROP TABLE pg_temp.{GATHERED}"), false).await?;
         Ok(format!("INSERT 0 {count}"))
+    }
+
+    async fn refuse_null_keys(&mut self, insert: &InsertSelect, path: &Arc<str>) -> Result<()> {
+        let key = quote_identifier(&insert.key.name);
+        let empty = format!("SELECT count(*) FROM pg_temp.{GATHERED} WHERE {key} IS NULL");
+        let sets = self.run_at(Place::HOME, path, &empty, false).await?;
+        if sets.first().map(|set| set.scalar()).transpose()? == Some("0") {
+            return Ok(());
+        }
+        Err(Error::sql(
+            "23502",
+            format!(
+                "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
+                insert.key.name, insert.table.name
+            ),
+        )
+        .with_detail("The distribution column decides the row's shard, and cannot be null."))
     }
 
     /// Fills the temporary table with the query's rows.

@@ -20,6 +20,7 @@ use atoll_planner::directory::ShardId;
 use atoll_planner::plan::{Ddl, DdlMode, DdlStep, Many, Plan, Sharded};
 use atoll_planner::quote_literal;
 use atoll_wire::backend::{self, ErrorFields};
+use atoll_wire::frontend::format_of;
 
 use self::route::Route;
 use crate::ddl;
@@ -28,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::facts::DatabaseFacts;
 use crate::place::Place;
 use crate::plans::Statement;
-use crate::session::describe::VOID;
+use crate::session::describe;
 use crate::session::simple::Ask;
 use crate::session::{Session, Tier};
 
@@ -139,13 +140,18 @@ impl Session {
             Plan::Distribute(call) => {
                 self.in_transaction(async |session: &mut Self| {
                     session.lock_definitions().await?;
-                    ddl::distribute(session, &facts, call, &names).await?;
+                    let shard = ddl::distribute(session, &facts, call, &names).await?;
                     session.facts_changed().await?;
                     if matches!(ask, Ask::Simple) {
-                        let column = crate::session::describe::column(&call.column, VOID, 4);
-                        backend::row_description(&[column], &mut session.client.output);
+                        backend::row_description(&[describe::of_distribute(call)], &mut session.client.output);
                     }
-                    backend::data_row([Some(&b""[..])], &mut session.client.output);
+                    let binary = matches!(ask, Ask::Bound(bound) if format_of(&bound.result_formats, 0) == 1);
+                    let value = match shard {
+                        None => Vec::new(),
+                        Some(shard) if binary => shard.0.to_be_bytes().to_vec(),
+                        Some(shard) => shard.0.to_string().into_bytes(),
+                    };
+                    backend::data_row([Some(&value[..])], &mut session.client.output);
                     Ok("SELECT 1".to_owned())
                 })
                 .await

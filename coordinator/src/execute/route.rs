@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use atoll_planner::directory::{Colocation, ColocationId, KeyType, Shard};
-use atoll_planner::hash::{self, KeyError};
+use atoll_planner::directory::{Colocation, ColocationId, KeyType, Method, Shard};
+use atoll_planner::hash::{self, KeyError, KeyValue};
 use atoll_planner::plan::{KeySource, Keys};
 use atoll_planner::quote_literal;
 
@@ -22,13 +22,13 @@ use atoll_wire::numeric::Numeric;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Route {
     One(Shard),
-    /// In the order of the hash space.
+    /// In the order of the co-location group's.
     Many(Vec<Shard>),
 }
 
-/// A value as it came, when its hash has to be asked of PostgreSQL.
+/// A value as it came; in text, when PostgreSQL has to be asked where it belongs.
 enum Asked {
-    Hash(i64),
+    Value(KeyValue),
     Text(String),
     Null,
 }
@@ -54,32 +54,64 @@ impl Session {
         let Keys::These(sources) = keys else { return Ok(many(group, None)) };
         let mut shards = BTreeSet::new();
         for source in sources {
-            let Some(values) = self.values(source, key_type, bound)? else {
-                return Ok(Route::Many(group.shards.clone()));
-            };
-            for value in values {
-                let hash = match value {
-                    Asked::Null => continue,
-                    Asked::Hash(hash) => hash,
-                    Asked::Text(text) => {
-                        self.ask_hash(key_type, &text).await.map_err(|error| parameter_context(error, source, &text))?
-                    }
+            if let KeySource::Between { from, to } = source {
+                let Some(between) = self.between(group, key_type, (from, to), bound).await? else {
+                    return Ok(many(group, None));
                 };
-                shards.insert(group.shards.partition_point(|shard| shard.hash_to < hash));
+                shards.extend(between);
+                continue;
+            }
+            let Some(values) = self.values(source, key_type, bound)? else { return Ok(many(group, None)) };
+            for value in values {
+                let position = match value {
+                    Asked::Null => continue,
+                    Asked::Value(value) => group.position_of(&value),
+                    Asked::Text(text) => self
+                        .ask_position(group, key_type, &text)
+                        .await
+                        .map_err(|error| parameter_context(error, source, &text))?,
+                };
+                shards.insert(position);
             }
         }
         Ok(many(group, Some(shards)))
     }
 
+    /// The shards that can hold keys of a range; `None` when all can.
+    async fn between(
+        &mut self,
+        group: &Colocation,
+        key_type: KeyType,
+        (from, to): (&Option<Box<KeySource>>, &Option<Box<KeySource>>),
+        bound: Option<&Bound>,
+    ) -> Result<Option<Vec<usize>>> {
+        if group.method != Method::Range {
+            return Ok(None);
+        }
+        let mut edges = [None, None];
+        for (edge, source) in edges.iter_mut().zip([from, to]) {
+            let Some(source) = source else { continue };
+            match self.values(source, key_type, bound)?.and_then(|values| values.into_iter().next()) {
+                Some(Asked::Value(value)) => *edge = Some(value),
+                // Nothing is less or greater than NULL.
+                Some(Asked::Null) => return Ok(Some(Vec::new())),
+                // Left open: more shards than need be are asked.
+                Some(Asked::Text(_)) | None => {}
+            }
+        }
+        Ok(Some(group.positions_between(edges[0].as_ref(), edges[1].as_ref())))
+    }
+
     /// `None` when the values say nothing about the key's hash: a parameter of another kind of number, say.
     fn values(&self, source: &KeySource, key_type: KeyType, bound: Option<&Bound>) -> Result<Option<Vec<Asked>>> {
         let of_text = |text: &str| match hash::parse_text(key_type, text) {
-            Ok(value) => Asked::Hash(hash::hash(&value)),
+            Ok(value) => Asked::Value(value),
             // Also for what is no value at all: PostgreSQL says so in its own words.
             Err(_) => Asked::Text(text.to_owned()),
         };
         match source {
             KeySource::Literal(text) => Ok(Some(vec![of_text(text)])),
+            KeySource::Between { .. } | KeySource::Whole => Ok(None),
             KeySource::Parameter(index) | KeySource::ArrayParameter(index) => {
                 let bound =
                     bound.ok_or_else(|| Error::sql("42P02", format!("there is no parameter ${}", index + 1)))?;
@@ -98,7 +130,7 @@ impl Session {
                 }
                 if binary {
                     return match hash::parse_binary(key_type, bound.type_of(*index), &value) {
-                        Ok(value) => Ok(Some(vec![Asked::Hash(hash::hash(&value))])),
+                        Ok(value) => Ok(Some(vec![Asked::Value(value)])),
                         Err(KeyError::AskPostgres) | Err(_) => Err(Error::sql(
                             "22P03",
                             format!("incorrect binary data format in bind parameter {}", index + 1),
@@ -112,17 +144,53 @@ impl Session {
         }
     }
 
-    /// The hash of a value in a form that only PostgreSQL's input functions read.
-    pub(super) async fn ask_hash(&mut self, key_type: KeyType, text: &str) -> Result<i64> {
+    /// The position of the shard for a value in a form that only PostgreSQL's input functions read.
+    pub(super) async fn ask_position(&mut self, group: &Colocation, key_type: KeyType, text: &str) -> Result<usize> {
+        let literal = quote_literal(text);
+        let question = match group.method {
+            Method::Range => {
+                let edges = group.ranges.iter().filter_map(|entry| entry.from.as_ref());
+                let below: Vec<String> = edges
+                    .map(|edge| format!("({})::int", not_below(key_type, &literal, &quote_literal(&edge.text))))
+                    .collect();
+                // How many ranges have begun, the first aside, which begins below everything.
+                if below.is_empty() { "0".to_owned() } else { below.join(" + ") }
+            }
+            _ => hash::sql_hash(key_type, &literal),
+        };
         let path: Arc<str> = self.plain_path();
         let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
         self.settle(&mut lane).await?;
-        let asked = lane.query(&format!("SELECT {}", hash::sql_hash(key_type, &quote_literal(text)))).await;
+        let asked = lane.query(&format!("SELECT {question}")).await;
         lane.release();
         let sets = asked?;
-        let hash = sets.first().map(|set| set.scalar()).transpose()?.and_then(|text| text.parse().ok());
-        hash.ok_or_else(|| Error::internal("PostgreSQL gave no hash"))
+        let answer: Option<i64> = sets.first().map(|set| set.scalar()).transpose()?.and_then(|text| text.parse().ok());
+        let answer = answer.ok_or_else(|| Error::internal("PostgreSQL did not say where a key belongs"))?;
+        match group.method {
+            Method::Range => usize::try_from(answer)
+                .ok()
+                .and_then(|begun| group.ranges.get(begun))
+                .map(|entry| entry.shard)
+                .ok_or_else(|| Error::internal("a key beyond all ranges")),
+            _ => Ok(group.position_of_hash(answer)),
+        }
     }
+}
+
+/// SQL for whether a key is at or above an edge, both SQL literals.
+fn not_below(key_type: KeyType, key: &str, edge: &str) -> String {
+    let cast = match key_type {
+        KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => "bigint",
+        KeyType::Text => "text COLLATE \"C\"",
+        KeyType::Bpchar => "bpchar COLLATE \"C\"",
+        KeyType::Uuid => "uuid",
+        KeyType::Date => "date",
+        KeyType::Timestamp => "timestamp",
+        KeyType::Timestamptz => "timestamptz",
+        KeyType::Numeric => "numeric",
+        KeyType::Bytea => "bytea",
+    };
+    format!("{key}::{cast} >= {edge}::{cast}")
 }
 
 /// The integer that a numeric or float parameter equals, if it equals one; `None` when that cannot be said exactly.
@@ -184,7 +252,7 @@ fn array_values(key_type: KeyType, value: &[u8], binary: bool, of_text: impl Fn(
             values.push(match item {
                 None => Asked::Null,
                 Some(bytes) => match hash::parse_binary(key_type, element, bytes) {
-                    Ok(value) => Asked::Hash(hash::hash(&value)),
+                    Ok(value) => Asked::Value(value),
                     Err(_) => return Err(malformed()),
                 },
             });

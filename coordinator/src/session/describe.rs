@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use atoll_planner::directory::ShardId;
-use atoll_planner::plan::{Access, Plan, Residue, Session as SessionPlan};
+use atoll_planner::plan::{Access, Distribute, Plan, Residue, Session as SessionPlan};
 use atoll_wire::backend::Column;
 use atoll_wire::frontend;
 use bytes::BytesMut;
@@ -76,9 +76,7 @@ impl Session {
             Plan::Empty => nothing(),
             // PostgreSQL's own error, if it has one; what Atoll refuses is said when it is to run.
             Plan::Refuse(_) => self.ask_postgres(&statement.text, &statement.types, Place::CATALOG).await?,
-            Plan::Distribute(call) => {
-                Description { parameters: Vec::new(), columns: Some(vec![column(&call.column, VOID, 4)]) }
-            }
+            Plan::Distribute(call) => Description { parameters: Vec::new(), columns: Some(vec![of_distribute(call)]) },
             Plan::Session(SessionPlan::Show { name }) if name.starts_with("atoll.") => {
                 Description { parameters: Vec::new(), columns: Some(vec![column(name, atoll_wire::oid::TEXT, -1)]) }
             }
@@ -211,7 +209,13 @@ impl Session {
 }
 
 /// `void`, what functions return that return nothing.
-pub const VOID: u32 = 2278;
+const VOID: u32 = 2278;
+
+/// The column of a call that changes how tables are spread: a shard's number, or nothing.
+pub fn of_distribute(call: &Distribute) -> Column {
+    let type_oid = if call.function.gives_shard() { atoll_wire::oid::INT4 } else { VOID };
+    column(&call.column, type_oid, 4)
+}
 
 /// A result column of the coordinator's own.
 pub fn column(name: &str, type_oid: u32, type_len: i16) -> Column {

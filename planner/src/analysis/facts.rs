@@ -6,9 +6,9 @@ use super::keys::{assigned_constant, constant, elements, is_key_comparable};
 use super::scope::{Columns, KeyTerm, ScopeId};
 use super::walk::{Joined, Outputs, Walker};
 use super::{Flow, Occurrence};
-use crate::directory::KeyType;
+use crate::directory::{KeyType, Method};
 use crate::plan::KeySource;
-use crate::syntax::{Body, Comparison, Expr, ExprKind, InsertColumn, JoinCondition, JoinKind, Query};
+use crate::syntax::{Body, Comparison, Expr, ExprKind, InsertColumn, JoinCondition, JoinKind, OtherName, Query};
 
 /// Rows of an occurrence matter only when their key is one of these.
 #[derive(Clone, Debug)]
@@ -40,13 +40,28 @@ impl Side {
 }
 
 impl Occurrence<'_, '_, '_> {
-    /// Keeps the smaller of two sets of keys; either alone is right. Whether anything changed.
+    /// Keeps the better of two sets of keys, either of which alone is right: values rather than ranges, and few of them; of two ranges what
+    /// each leaves open. Whether anything changed.
     pub(super) fn pin(&mut self, keys: &[KeySource]) -> bool {
-        let smaller = self.pins.as_ref().is_none_or(|own| keys.len() < own.len());
-        if smaller {
+        let ranges = |keys: &[KeySource]| keys.iter().filter(|key| matches!(key, KeySource::Between { .. })).count();
+        let better = match &mut self.pins {
+            None => true,
+            Some(own) => {
+                if let ([KeySource::Between { from, to }], [KeySource::Between { from: other_from, to: other_to }]) =
+                    (own.as_mut_slice(), keys)
+                {
+                    let narrower = (from.is_none() && other_from.is_some()) || (to.is_none() && other_to.is_some());
+                    *from = from.take().or_else(|| other_from.clone());
+                    *to = to.take().or_else(|| other_to.clone());
+                    return narrower;
+                }
+                (ranges(keys), keys.len()) < (ranges(own), own.len())
+            }
+        };
+        if better {
             self.pins = Some(keys.to_vec());
         }
-        smaller
+        better
     }
 }
 
@@ -347,6 +362,17 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
                 pins.extend(self.pins_of(right, std::slice::from_ref(left), scope));
                 pins
             }
+            ExprKind::Compare { comparison, left, right } => {
+                let mut pins = self.range_pins(left, *comparison, right, scope);
+                pins.extend(self.range_pins(right, mirrored(*comparison), left, scope));
+                pins
+            }
+            ExprKind::Other { name: OtherName::Between, operands } => {
+                let [operand, low, high] = operands.as_slice() else { return Vec::new() };
+                let mut pins = self.range_pins(operand, Comparison::GreaterOrEqual, low, scope);
+                pins.extend(self.range_pins(operand, Comparison::LessOrEqual, high, scope));
+                pins
+            }
             ExprKind::In { negated: false, operand, list } => match &operand.bare().kind {
                 ExprKind::Row(operands) => self.row_pins(operands, list, scope),
                 _ => self.pins_of(operand, list, scope),
@@ -369,6 +395,29 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             keys.extend(constants);
         }
         pins_for(&term, &keys)
+    }
+
+    /// `key < value` and its kin, where the key's table is distributed by range.
+    fn range_pins(&self, operand: &Expr<'a>, comparison: Comparison, value: &Expr<'a>, scope: ScopeId) -> Vec<Pin> {
+        let Some((term, 0)) = self.key_term_at(operand, scope) else { return Vec::new() };
+        let by_range = |occurrence: &usize| {
+            let colocation = self.analysis.occurrences[*occurrence].distributed().map(|(colocation, _)| colocation);
+            colocation
+                .and_then(|colocation| self.facts.directory.colocations.get(&colocation))
+                .is_some_and(|colocation| colocation.method == Method::Range)
+        };
+        if !term.occurrences.iter().any(by_range) {
+            return Vec::new();
+        }
+        let Some(key_type) = self.key_type(&term) else { return Vec::new() };
+        let Some(constants) = constant(self.sql, value, key_type) else { return Vec::new() };
+        let Some(edge) = constants.into_iter().next().map(Box::new) else { return pins_for(&term, &[]) };
+        let range = match comparison {
+            Comparison::Less | Comparison::LessOrEqual => KeySource::Between { from: None, to: Some(edge) },
+            Comparison::Greater | Comparison::GreaterOrEqual => KeySource::Between { from: Some(edge), to: None },
+            Comparison::Equal | Comparison::NotEqual => return Vec::new(),
+        };
+        pins_for(&term, &[range])
     }
 
     /// `(key, b) IN ((1, 2), (3, 4))`
@@ -447,6 +496,17 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         {
             self.flow(&term, &KeyTerm::of(target), false);
         }
+    }
+}
+
+/// The comparison with its sides exchanged.
+fn mirrored(comparison: Comparison) -> Comparison {
+    match comparison {
+        Comparison::Less => Comparison::Greater,
+        Comparison::LessOrEqual => Comparison::GreaterOrEqual,
+        Comparison::Greater => Comparison::Less,
+        Comparison::GreaterOrEqual => Comparison::LessOrEqual,
+        same => same,
     }
 }
 

@@ -7,7 +7,9 @@ use super::scope::{Columns, Item, KeyTerm, Output, Resolved, SYSTEM_COLUMNS, Sco
 use super::{Analysis, BlockFacts, Flow, FunctionUse, Occurrence, Qualifier, QueryFacts};
 use crate::Facts;
 use crate::catalog::FunctionKind;
-use crate::names::{Found, Routine};
+use crate::directory::ColocationId;
+use crate::names::{Found, Routine, Target};
+use crate::plan::KeySource;
 use crate::syntax::{
     Body, Child, Distinct, Expr, ExprKind, FromItem, Ident, JoinCondition, JoinKind, LimitCount, Name, Query, Select,
     Statement, TableRef, With,
@@ -79,6 +81,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
                 self.analysis.flows.push(flow);
             }
         }
+        self.join_keyless();
         for pin in std::mem::take(&mut self.pins) {
             if once(&pin.ctes, &self.cte_uses) {
                 self.analysis.occurrences[pin.occurrence].pin(&pin.keys);
@@ -100,6 +103,22 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             }
         }
         self.analysis
+    }
+
+    /// Tables of one distributed schema are together, whatever a statement says of them.
+    fn join_keyless(&mut self) {
+        let mut last: HashMap<ColocationId, usize> = HashMap::new();
+        for (index, occurrence) in self.analysis.occurrences.iter().enumerate() {
+            let Target::Distributed { colocation, key } = occurrence.target else { continue };
+            if !key.is_none() {
+                continue;
+            }
+            if let Some(other) = last.insert(colocation, index) {
+                for (from, to) in [(other, index), (index, other)] {
+                    self.analysis.flows.push(Flow { from, to, locality_only: false });
+                }
+            }
+        }
     }
 
     pub fn scope(&mut self, parent: Option<ScopeId>) -> ScopeId {
@@ -479,6 +498,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
                     .push(crate::scan::Span { start: parts[0].span.start, end: parts[1].span.start });
             }
         }
+        let keyless = matches!(target, Target::Distributed { key, .. } if key.is_none());
         self.analysis.occurrences.push(Occurrence {
             table,
             full,
@@ -487,7 +507,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             block,
             written,
             nullable: false,
-            pins: None,
+            pins: keyless.then(|| vec![KeySource::Whole]),
         });
         occurrence
     }

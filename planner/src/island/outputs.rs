@@ -132,7 +132,7 @@ fn column_name(expr: &Expr<'_>) -> (Option<String>, u8) {
             _ => (None, 0),
         },
         ExprKind::Other { name, operands } => match name {
-            OtherName::None => (None, 0),
+            OtherName::None | OtherName::Between => (None, 0),
             OtherName::Fixed(name) => sure(name),
             OtherName::Field(name) => sure(name),
             OtherName::FirstOperand => operands.first().map_or((None, 0), |operand| column_name(operand)),

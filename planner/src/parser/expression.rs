@@ -151,7 +151,14 @@ impl<'a> Parser<'a, '_> {
         let right = Box::new(self.expr_above(own)?);
         let left = Box::new(left);
         let kind = if own == level::COMPARISON {
-            let comparison = if text == "=" { Comparison::Equal } else { Comparison::Other };
+            let comparison = match text {
+                "=" => Comparison::Equal,
+                "<" => Comparison::Less,
+                "<=" => Comparison::LessOrEqual,
+                ">" => Comparison::Greater,
+                ">=" => Comparison::GreaterOrEqual,
+                _ => Comparison::NotEqual,
+            };
             ExprKind::Compare { comparison, left, right }
         } else {
             ExprKind::Binary { operator: token.span, left, right }
@@ -316,13 +323,15 @@ impl<'a> Parser<'a, '_> {
             return Ok(self.make(start, ExprKind::In { negated, operand, list }));
         }
         if self.word("between") {
-            if !self.word("symmetric") {
+            let symmetric = self.word("symmetric");
+            if !symmetric {
                 self.word("asymmetric");
             }
             let low = self.expr_above(level::RANGE)?;
             self.expect_word("and")?;
             let high = self.expr_above(level::RANGE)?;
-            return Ok(self.other(start, OtherName::None, vec![left, low, high]));
+            let name = if negated || symmetric { OtherName::None } else { OtherName::Between };
+            return Ok(self.other(start, name, vec![left, low, high]));
         }
         if self.words(&["similar", "to"]) || self.word("like") || self.word("ilike") {
             if let Some(quantified) = self.quantified(&left, start, false)? {

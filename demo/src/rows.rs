@@ -23,6 +23,7 @@ pub struct Rows {
 }
 
 /// Makes the rows of one of [`TABLES`]; none for another name.
+#[must_use]
 pub fn rows(table: &str, scale: f64) -> Rows {
     match table {
         "region" => copy_text(RegionGenerator::new(scale, 1, 1).iter()),
