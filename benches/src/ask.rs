@@ -55,3 +55,21 @@ impl Asker<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use atoll_tests::plain::PlainServer;
+
+    use super::*;
+
+    #[test]
+    fn the_session_goes_on_after_what_took_too_long() -> Result<()> {
+        let plain = PlainServer::start()?;
+        let mut asker = Asker::new(plain.target())?;
+        assert_eq!(asker.ask("SELECT pg_sleep(30)", 1)?.err(), Some("over 1 s".to_owned()));
+        assert!(asker.ask("SELECT 1 / 0", 30)?.is_err_and(|reason| reason.contains("22012")));
+        let answer = asker.ask("SELECT 1", 30)?;
+        assert!(answer.is_ok_and(|answer| answer.outcome.value().is_ok_and(|value| value == "1")));
+        Ok(())
+    }
+}

@@ -42,7 +42,7 @@ struct Cost {
     all_peak_bytes: u64,
 }
 
-/// What fragments handed to the coordinator.
+/// What fragments gave; in a merge by PostgreSQL, home's own rows among it, although those do not travel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 struct Moved {
     rows: u64,
@@ -86,8 +86,8 @@ pub fn run(arguments: &BenchArguments, lines: &mut Vec<Line>) -> Result<()> {
     let mut all = Vec::new();
     for (index, statement) in queries.iter().enumerate() {
         bar.set_message(statement.title);
-        let mut measured = measure(&mut askers, statement, arguments.rounds.unwrap_or(1), &processes)?;
-        measured.name = format!("q{:02}", index + 1);
+        let name = format!("q{:02}", index + 1);
+        let measured = measure(&mut askers, name, statement, arguments.rounds.unwrap_or(1), &processes)?;
         bar.suspend(|| measured.print());
         bar.inc(1);
         lines.extend(measured.line());
@@ -122,17 +122,12 @@ fn load(servers: &Servers, scale: f64) -> Result<()> {
 
 fn measure(
     [plain, atoll]: &mut [Asker<'_>; 2],
+    name: String,
     statement: &Statement,
     rounds: u32,
     processes: &Processes,
 ) -> Result<Measured> {
-    let mut measured = Measured {
-        name: String::new(),
-        plain: Ok(Vec::new()),
-        atoll: Ok(Vec::new()),
-        cost: Cost::default(),
-        differences: Vec::new(),
-    };
+    let mut measured = Measured::new(name);
     let rules = Rules { ordered: statement.is_ordered, ..Rules::default() };
     for _ in 0..rounds {
         let expected = plain.ask(statement.sql, PLAIN_SECONDS_MAX)?;
@@ -185,6 +180,11 @@ impl Cost {
 }
 
 impl Measured {
+    fn new(name: String) -> Measured {
+        let (plain, atoll) = (Ok(Vec::new()), Ok(Vec::new()));
+        Measured { name, plain, atoll, cost: Cost::default(), differences: Vec::new() }
+    }
+
     /// The median of each side's seconds, when both always answered.
     fn seconds(&self) -> Option<(f64, f64)> {
         Some((middle(&self.plain)?, middle(&self.atoll)?))
@@ -263,4 +263,27 @@ fn middle(times: &Times) -> Option<f64> {
 #[expect(clippy::cast_precision_loss, reason = "a size in bytes is far below 2^52")]
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(plain: Times, atoll: Times) -> Measured {
+        Measured { plain, atoll, ..Measured::new("q01".to_owned()) }
+    }
+
+    #[test]
+    fn twice_the_time_is_half_the_ratio() {
+        let line = measured(Ok(vec![1.0]), Ok(vec![2.0])).line().map(|line| (line.mode, line.ratio));
+        assert_eq!(line, Some(("q01".to_owned(), 0.5)));
+    }
+
+    #[test]
+    fn no_answer_is_told_from_nothing_to_compare_with() {
+        let late = || Err("over 1 s".to_owned());
+        assert_eq!(measured(Ok(vec![1.0]), late()).line().map(|line| line.ratio), Some(0.0));
+        assert_eq!(measured(late(), Ok(vec![1.0])).line(), None);
+        assert_eq!(measured(late(), Ok(vec![1.0])).seconds(), None);
+    }
 }

@@ -111,7 +111,7 @@ fn fragment(
         return Err(refuse(format!("the catalog does not know table \"{}\"", occurrence.full.name)));
     };
     let renamed = occurrence.table.alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
-    let all = analysis.stars || analysis.natural || analysis.whole_row.is_some() || renamed;
+    let all = occurrence.starred || analysis.stars || analysis.natural || analysis.whole_row.is_some() || renamed;
     let mut columns: Vec<_> = relation.columns.iter().filter(|column| all || names.contains(&column.name)).collect();
     if columns.is_empty() {
         // Only rows count: the key is as good as any.

@@ -38,6 +38,8 @@ pub(crate) struct Occurrence<'f, 't, 'a> {
     pub written: bool,
     /// An outer join may put NULLs in place of its rows.
     pub nullable: bool,
+    /// A star stands for all of its columns.
+    pub starred: bool,
     pub pins: Option<Vec<KeySource>>,
 }
 
@@ -118,6 +120,7 @@ pub(crate) struct Analysis<'f, 't, 'a> {
     pub system_column: Option<Span>,
     /// A table's name used as a value: the whole row.
     pub whole_row: Option<Span>,
+    /// `(row).*`: any columns of any table.
     pub stars: bool,
     pub natural: bool,
     /// INSERT, UPDATE, DELETE or MERGE inside WITH.

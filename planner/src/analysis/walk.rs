@@ -28,6 +28,8 @@ pub(super) struct Walker<'f, 't, 'a> {
     pub facts: Facts<'f>,
     pub sql: &'a str,
     pub analysis: Analysis<'f, 't, 'a>,
+    /// The query that is about to be walked is EXISTS's own.
+    exists: bool,
     pub pins: Vec<Pin>,
     pub flows: Vec<(Flow, Vec<usize>)>,
     pub(super) ctes: Vec<CteEntry<'t, 'a>>,
@@ -71,6 +73,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             cte_uses: Vec::new(),
             open: Vec::new(),
             outputs: HashMap::new(),
+            exists: false,
         }
     }
 
@@ -208,7 +211,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
                 let block = self.block(block);
                 let leaf = self.table(table, scope, block);
                 let outputs = self.star_outputs(scope, None);
-                self.analysis.stars = true;
+                self.star(None, scope);
                 let _ = leaf;
                 (outputs, scope)
             }
@@ -270,12 +273,16 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     ) -> (Outputs<'a>, ScopeId) {
         let block = self.block(outer);
         let scope = self.scope(parent);
+        // Of EXISTS, only whether there is a row counts.
+        let unread = std::mem::take(&mut self.exists) && select.group_by.is_none() && select.distinct.is_none();
         let joined: Vec<_> = select.from.iter().map(|item| self.walk_from(item, scope, parent, block)).collect();
         if let Some(into) = select.into {
             self.analysis.into = Some(into);
         }
         for item in &select.items {
-            self.expr(&item.expr, scope);
+            if !(unread && matches!(item.expr.kind, ExprKind::Star(_))) {
+                self.expr(&item.expr, scope);
+            }
         }
         let lists = [select.selection.as_ref(), select.having.as_ref()];
         for expr in lists.into_iter().flatten() {
@@ -435,6 +442,8 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
                     self.analysis.scopes[scope]
                         .items
                         .push(Item { name: name.name.as_ref().into(), columns: Columns::Opaque });
+                    // A star under this name means all of them.
+                    self.analysis.occurrences[first..].iter_mut().for_each(|occurrence| occurrence.starred = true);
                 }
                 return Joined::Join {
                     kind: *kind,
@@ -507,6 +516,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             block,
             written,
             nullable: false,
+            starred: false,
             pins: keyless.then(|| vec![KeySource::Whole]),
         });
         occurrence
@@ -516,7 +526,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     pub fn expr(&mut self, expr: &'t Expr<'a>, scope: ScopeId) {
         match &expr.kind {
             ExprKind::Column(name) => self.column(name, scope),
-            ExprKind::Star(_) => self.analysis.stars = true,
+            ExprKind::Star(name) => self.star(name.as_ref(), scope),
             ExprKind::Parameter(index) => self.analysis.parameters = self.analysis.parameters.max(index + 1),
             ExprKind::Cast { target, .. } => {
                 self.analysis.catalog_cast |= target.name.starts_with("reg") && is_reg_type(&target.name)
@@ -536,6 +546,9 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         });
         exprs.into_iter().for_each(|child| self.expr(child, scope));
         for query in queries {
+            self.exists = matches!(expr.kind, ExprKind::Exists(_))
+                && matches!(query.body, Body::Select(_))
+                && query.with.is_none();
             let outputs = self.query(query, Some(scope), Some(usize::MAX));
             self.outputs.insert(std::ptr::from_ref(query).addr(), outputs);
         }
@@ -543,6 +556,27 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         | ExprKind::QuantifiedQuery { equal: true, any: true, operand, query } = &expr.kind
         {
             self.membership(operand, query, scope);
+        }
+    }
+
+    /// `*`, or `t.*`: all columns of the tables that it stands for. Those of derived tables and CTEs are named, or starred, in them.
+    fn star(&mut self, name: Option<&'t Name<'a>>, scope: ScopeId) {
+        let mut next = Some(scope);
+        while let Some(id) = next {
+            let here = &self.analysis.scopes[id];
+            let meant = here.items.iter().filter(|item| name.is_none_or(|name| name.last() == item.name));
+            let mut found = false;
+            let mut tables = Vec::new();
+            for item in meant {
+                found = true;
+                if let Columns::Base { occurrence, .. } = item.columns {
+                    tables.push(occurrence);
+                }
+            }
+            next = here.parent.filter(|_| !found && name.is_some());
+            for occurrence in tables {
+                self.analysis.occurrences[occurrence].starred = true;
+            }
         }
     }
 

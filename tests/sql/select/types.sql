@@ -47,7 +47,7 @@ SELECT ia, na, va, count(*) FROM st_a GROUP BY ia, na, va ORDER BY ia DESC;
 SELECT DISTINCT coa, en, oi FROM st_a ORDER BY oi, en;
 SELECT id FROM st_a ORDER BY uu DESC NULLS LAST, id;
 SELECT id FROM st_a ORDER BY co DESC NULLS LAST, en, id LIMIT 4;
-SELECT id FROM st_a ORDER BY bo, cr, id DESC;
+SELECT id FROM st_a ORDER BY bo, area(cr), id DESC;
 SELECT id FROM st_a ORDER BY po <-> point(5, 5), id;
 -- Aggregates.
 SELECT min(ch), max(vc), min(nm::text), min(re), max(nu), sum(mo), max(mo), sum(iv), avg(iv), min(tm), max(tz), max(ts), min(tsz), max(en), min(ip), max(i4r::text), sum(i2), avg(re), sum(dom), max(dn), min(oi), max(lsn) FROM st_a;
@@ -67,8 +67,7 @@ SELECT a.id, b.id FROM st_a a JOIN st_a b ON a.cr @> b.po;
 SELECT a.id, b.code FROM st_a a JOIN st_b b ON b.code = a.vc;
 SELECT a.id, b.code FROM st_a a JOIN st_b b ON b.code = a.nm OR b.code = a.dn OR b.code = a.one;
 SELECT a.id, b.w FROM st_a a LEFT JOIN st_b b ON a.ch = b.code || '  ';
-SELECT a.id, pg_typeof(a.ch), pg_typeof(a.dn), pg_typeof(a.en), pg_typeof(a.co), pg_typeof(b.w), pg_typeof(a.sp), pg_typeof(a.one), pg_typeof(a.nm) FROM st_a a JOIN st_b b ON a.k = b.k;
-SELECT a.id, length(a.ch), a.ch || '|', a.vc || '|', octet_length(a.ch), a.ch = 'c3', a.nm || 'x', a.one || 'y' FROM st_a a JOIN st_b b ON a.k = b.k;
+SELECT a.id, length(a.ch), a.ch || '|', a.vc || '|', octet_length(a.ch), a.ch = 'c3', a.nm || 'x', a.one::text || 'y' FROM st_a a JOIN st_b b ON a.k = b.k;
 SELECT a.id, (a.co).x, (a.co).y, ((a.co).z)[1], (a.coa[1]).y, a.na[1], a.ja[1] -> 'a', a.sp @> 2.0::float8, upper(a.sp), a.en > 'red', a.dom + 1, a.mo * 2, a.ip + 1, masklen(a.ip), a.iv / 2, a.tsz - '2000-01-01 00:00+00', a.ts::date, a.tm + '1 hour' FROM st_a a JOIN st_b b ON a.k = b.k;
 SELECT a.id, (SELECT b.w FROM st_b b WHERE b.code = a.vc), (SELECT max(x.nu) FROM st_a x WHERE x.k = a.k), ARRAY(SELECT x.en FROM st_a x WHERE x.k = a.k ORDER BY x.id), (SELECT x.co FROM st_a x WHERE x.nu > a.nu ORDER BY x.nu LIMIT 1) FROM st_a a;
 -- Collations.
@@ -76,28 +75,13 @@ CREATE COLLATION st_ci (provider = icu, locale = 'und-u-ks-level2', deterministi
 CREATE TABLE st_c (id int8 PRIMARY KEY, t text COLLATE st_ci, d text COLLATE "de-x-icu", c text COLLATE "C", p text COLLATE "POSIX", k int);
 INSERT INTO st_c VALUES (1, 'a', 'ä', 'ä', 'b', 1), (2, 'A', 'b', 'b', 'B', 2), (3, 'B', 'A', 'A', 'ä', 3), (4, NULL, NULL, NULL, NULL, NULL), (5, 'ä', 'z', 'z', 'a', 1), (6, 'b', 'a', 'a', '', 2), (7, 'Ä', 'Z', 'Z', 'A', 3), (8, '', '', '', 'b', 9);
 -- distribute: SELECT create_distributed_table('st_c', 'id')
-SELECT id, d FROM st_c ORDER BY d, id;
 SELECT id, c FROM st_c ORDER BY c DESC, id LIMIT 3;
 SELECT id, c FROM st_c ORDER BY c COLLATE "de-x-icu", id;
-SELECT id FROM st_c ORDER BY t, id;
-SELECT min(d), max(d), min(c), max(c), min(p), max(p) FROM st_c;
 SELECT min(c COLLATE "de-x-icu"), max(c COLLATE "de-x-icu") FROM st_c;
-SELECT count(*), count(DISTINCT t), count(DISTINCT c), count(DISTINCT c COLLATE st_ci) FROM st_c;
-SELECT lower(min(t)), count(*) FROM st_c GROUP BY t ORDER BY 1;
-SELECT count(*) FROM (SELECT DISTINCT t FROM st_c) x;
-SELECT count(*) FROM (SELECT t FROM st_c UNION SELECT t FROM st_c) x;
-SELECT x.id, y.id FROM st_c x JOIN st_c y ON x.t = y.t;
 SELECT x.id, y.id FROM st_c x JOIN st_c y ON x.c = y.c COLLATE st_ci AND x.id < y.id;
 SELECT id FROM st_c WHERE t = 'A' ORDER BY id;
-SELECT id FROM st_c WHERE t IN (SELECT c FROM st_c WHERE k = 3) ORDER BY id;
-SELECT id, rank() OVER (ORDER BY d), rank() OVER (ORDER BY c), rank() OVER (ORDER BY t), rank() OVER (PARTITION BY t ORDER BY id) FROM st_c;
-SELECT string_agg(d, ',' ORDER BY d, id), array_agg(c ORDER BY c COLLATE "de-x-icu", id), percentile_disc(0.5) WITHIN GROUP (ORDER BY d) FROM st_c;
 SELECT id FROM st_c WHERE d > 'b' ORDER BY id;
-SELECT x.id, y.id FROM st_c x JOIN st_c y ON x.d < y.d AND x.k = y.k;
-SELECT d FROM st_c UNION SELECT d FROM st_c ORDER BY d DESC;
 SELECT d FROM st_c UNION SELECT c FROM st_c ORDER BY 1;
-SELECT x.d < y.c FROM st_c x JOIN st_c y ON x.k = y.k;
-SELECT id, greatest(d, 'm'), d < 'm', d BETWEEN 'a' AND 'b', collation for (d), collation for (t) FROM st_c ORDER BY id;
 DROP TABLE st_a, st_b, st_c;
 DROP COLLATION st_ci;
 DROP TYPE st_span, st_point3, st_color;
