@@ -22,6 +22,7 @@ mod maintenance;
 mod names;
 mod parser;
 pub mod plan;
+mod reduce;
 mod reference;
 pub mod scan;
 mod select;

@@ -2,14 +2,15 @@
 //! branches of UNION, subqueries that stand for themselves) are computed as far as [`crate::island`] takes them; of all other distributed
 //! tables, the columns and rows that the query can need are fetched.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use crate::analysis::Resolved;
+use crate::analysis::{Resolved, ScopeId};
 use crate::catalog::Volatility;
 use crate::edits::append;
 use crate::island::island;
 use crate::names::{Effect, Routine, Target};
 use crate::plan::{Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
+use crate::reduce::partner_condition;
 use crate::scan::{Span, tokens};
 use crate::statement::{Context, refuse};
 use crate::syntax::{Comparison, Expr, ExprKind};
@@ -139,9 +140,13 @@ fn fragment(
     let sample = occurrence.table.sample.map_or_else(String::new, |span| format!(" {}", span.of(context.sql)));
     append(&mut arm, Template::text(format!(".{table} AS {visible}{sample}")));
     let edits = context.slice_edits(true);
-    for (position, filter) in filters.into_iter().enumerate() {
+    let own = BTreeSet::from([index]);
+    let mut conditions: Vec<Template> =
+        filters.into_iter().map(|filter| without_slices(context, &own, filter, &edits)).collect();
+    conditions.extend(partner_condition(context, index));
+    for (position, condition) in conditions.into_iter().enumerate() {
         append(&mut arm, Template::text(if position == 0 { " WHERE (" } else { " AND (" }));
-        append(&mut arm, without_slices(context, index, filter, &edits));
+        append(&mut arm, condition);
         append(&mut arm, Template::text(")"));
     }
     let columns = columns
@@ -186,15 +191,15 @@ fn looked_up_by(context: &Context<'_, '_, '_>, index: usize) -> Vec<String> {
     columns
 }
 
-/// A filter's text for an arm, where the table always has an alias: `public.t.a` becomes `t.a`.
-fn without_slices(
+/// A condition's text for an arm, where these tables always have an alias: `public.t.a` becomes `t.a`.
+pub(crate) fn without_slices(
     context: &Context<'_, '_, '_>,
-    index: usize,
+    tables: &BTreeSet<usize>,
     filter: &Expr<'_>,
     edits: &crate::edits::Edits,
 ) -> Template {
     let mut edits = edits.clone();
-    for qualifier in context.analysis.qualifiers.iter().filter(|qualifier| qualifier.occurrence == index) {
+    for qualifier in context.analysis.qualifiers.iter().filter(|qualifier| tables.contains(&qualifier.occurrence)) {
         edits.override_text(qualifier.span, "");
     }
     edits.apply(context.sql, filter.span)
@@ -209,22 +214,29 @@ fn filters<'t, 'a>(context: &Context<'_, 't, 'a>, index: usize) -> Vec<&'t Expr<
     }
     let block = &analysis.blocks[occurrence.block];
     let Some(selection) = block.selection else { return Vec::new() };
-    selection.conjuncts().into_iter().filter(|conjunct| is_own(context, index, conjunct, block.scope)).collect()
+    let mut own = |occurrence| occurrence == index;
+    selection.conjuncts().into_iter().filter(|expr| is_computable(context, expr, block.scope, &mut own)).collect()
 }
 
-/// Whether an expression depends on one table's row only, and gives the same wherever it is computed.
-fn is_own(context: &Context<'_, '_, '_>, index: usize, expr: &Expr<'_>, scope: crate::analysis::ScopeId) -> bool {
-    let foreign = expr.has_subquery()
-        || expr.any(&mut |expr| match &expr.kind {
-            ExprKind::Column(name) => {
-                !matches!(context.analysis.resolve(name, scope), (Resolved::Base { occurrence, .. }, 0) if occurrence == index)
+/// Whether an expression depends only on rows of tables that `sees` holds for, and gives the same wherever it is computed.
+pub(crate) fn is_computable(
+    context: &Context<'_, '_, '_>,
+    expr: &Expr<'_>,
+    scope: ScopeId,
+    sees: &mut impl FnMut(usize) -> bool,
+) -> bool {
+    let foreign = expr.has_subquery() || expr.any(&mut |expr| match &expr.kind {
+        ExprKind::Column(name) => {
+            !matches!(context.analysis.resolve(name, scope), (Resolved::Base { occurrence, .. }, 0) if sees(occurrence))
+        }
+        ExprKind::Star(_) | ExprKind::Default => true,
+        ExprKind::Call(call) => match context.facts.find_function(&call.name) {
+            Routine::BuiltIn(built_in) => {
+                built_in.volatility == Volatility::Volatile || built_in.effect != Effect::None
             }
-            ExprKind::Star(_) | ExprKind::Default => true,
-            ExprKind::Call(call) => match context.facts.find_function(&call.name) {
-                Routine::BuiltIn(built_in) => built_in.volatility == Volatility::Volatile || built_in.effect != Effect::None,
-                Routine::User { .. } => true,
-            },
-            _ => false,
-        });
+            Routine::User { .. } => true,
+        },
+        _ => false,
+    });
     !foreign
 }

@@ -82,7 +82,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             self.strict_keys(conjunct, scope, &mut strict);
         }
         for item in joined {
-            let breaks = self.join_facts(item, &strict, scope);
+            let breaks = self.join_facts(item, &strict, scope, block);
             self.analysis.blocks[block].preserves_undistributed |= breaks;
         }
         for conjunct in conjuncts {
@@ -109,7 +109,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     }
 
     /// The facts of a tree of joins. Returns whether a side that keeps all its rows lacks what the other side spreads over shards.
-    fn join_facts(&mut self, joined: Joined<'t, 'a>, strict: &[usize], scope: ScopeId) -> bool {
+    fn join_facts(&mut self, joined: Joined<'t, 'a>, strict: &[usize], scope: ScopeId, block: usize) -> bool {
         let Joined::Join { kind, left, right, condition, .. } = joined else { return false };
         let (left_range, right_range) = (left.occurrences(), right.occurrences());
         let is_strict = |range: &Range<usize>| strict.iter().any(|occurrence| range.contains(occurrence));
@@ -144,6 +144,9 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         }
         match condition {
             JoinCondition::On(expr) => {
+                if matches!(side, Side::All) {
+                    self.analysis.blocks[block].inner.extend(expr.conjuncts());
+                }
                 for conjunct in expr.conjuncts() {
                     self.conjunct(conjunct, scope, &side);
                 }
@@ -156,8 +159,8 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             JoinCondition::Natural => self.natural_keys(&left_range, &right_range, scope, &side),
             JoinCondition::None => {}
         }
-        let left_breaks = self.join_facts(*left, strict, scope);
-        let right_breaks = self.join_facts(*right, strict, scope);
+        let left_breaks = self.join_facts(*left, strict, scope, block);
+        let right_breaks = self.join_facts(*right, strict, scope, block);
         breaks || left_breaks || right_breaks
     }
 

@@ -76,12 +76,14 @@ pub(crate) struct Qualifier {
 }
 
 /// What outer joins in a block's FROM would break if every shard ran it alone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct BlockFacts<'t, 'a> {
     /// `None`: the statement's own block; the block of a subquery's position is not always known, and is then `usize::MAX`.
     pub parent: Option<usize>,
     /// WHERE, and the scope in which its names are resolved.
     pub selection: Option<&'t Expr<'a>>,
+    /// Conditions of inner joins.
+    pub inner: Vec<&'t Expr<'a>>,
     pub scope: ScopeId,
     /// Its rows over all shards are its rows shard by shard: no grouping, no DISTINCT, no window, no LIMIT, no set operation.
     pub plain: bool,

@@ -131,6 +131,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
 
     pub(super) fn block(&mut self, parent: Option<usize>) -> usize {
         self.analysis.blocks.push(BlockFacts {
+            inner: Vec::new(),
             parent,
             selection: None,
             scope: 0,
