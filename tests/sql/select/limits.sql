@@ -55,7 +55,7 @@ SELECT -k AS k, id FROM sl_a ORDER BY k + 0, id;
 SELECT id FROM sl_a ORDER BY abs(k) DESC NULLS LAST, length(t), id;
 SELECT id FROM sl_a ORDER BY t IS NULL, lower(t), id;
 SELECT t FROM sl_a ORDER BY ts, id;
-SELECT t FROM sl_a ORDER BY k * 2 - id LIMIT 4;
+SELECT t FROM sl_a ORDER BY k * 2 - id, id LIMIT 4;
 SELECT id FROM sl_a ORDER BY CASE WHEN k = 2 THEN 0 WHEN k IS NULL THEN 1 ELSE 2 END, id;
 SELECT * FROM sl_a ORDER BY k, id LIMIT 2;
 SELECT id, id FROM sl_a ORDER BY id LIMIT 2;
