@@ -76,6 +76,9 @@ pub struct Column {
     pub identity: Option<Identity>,
     /// Whether the column's collation orders text by its bytes; true for types without a collation.
     pub bytewise_collation: bool,
+    /// The column's collation, qualified, when it is another than its type's.
+    #[serde(default)]
+    pub collation: Option<String>,
 }
 
 impl Column {

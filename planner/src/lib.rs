@@ -33,7 +33,7 @@ mod syntax;
 mod update;
 mod views;
 
-pub use ddl::plan_ddl;
+pub use ddl::{fold as whereabouts_of_readers, plan_ddl};
 pub use distribute_call::plan_distribute;
 pub use maintenance::plan_maintenance;
 pub use statement::plan;

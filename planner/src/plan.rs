@@ -288,6 +288,20 @@ pub struct Fragment {
     pub columns: Vec<FragmentColumn>,
     /// Columns by which a correlated subquery looks its rows up, again and again: worth an index where the rows are staged.
     pub looked_up_by: Vec<String>,
+    /// Where keys are that its rows must have to matter, once other fragments are there.
+    pub joined_by: Vec<JoinedBy>,
+}
+
+/// Only rows whose column has one of these values can matter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JoinedBy {
+    /// The fragment's own column.
+    pub column: String,
+    pub type_oid: u32,
+    /// A query of one column over other fragments.
+    pub keys: String,
+    /// Positions of those fragments.
+    pub needs: Vec<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -297,6 +311,8 @@ pub struct FragmentColumn {
     pub passed_on: bool,
     /// Text in it is ordered and compared by its bytes.
     pub bytewise_collation: bool,
+    /// Type and collation, as a table's column would be declared; `None` when only its description tells.
+    pub definition: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -532,6 +548,8 @@ pub enum DdlMode {
 /// One step of a DDL statement: what runs where.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum DdlStep {
+    /// The catalog database's part is all there is.
+    Nothing,
     /// In the catalog database: the client's own text, where it can be.
     Catalog(String),
     /// In home's data database: unsharded tables, sequences.
@@ -642,6 +660,8 @@ pub enum Whereabouts {
     EveryGroup,
     /// A slice in every shard of this co-location group.
     Shards(ColocationId),
+    /// Only in the catalog database: a view that nowhere else could be, and that statements put in its place by its text.
+    Catalog,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -2,14 +2,14 @@
 //! their shard can see (reference tables, and co-located ones joined by the key), and those without a partner in another fragment that
 //! is there already.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::analysis::{Occurrence, Resolved, ScopeId};
 use crate::edits::append;
 use crate::names::Target;
-use crate::plan::{Piece, Template};
+use crate::plan::{JoinedBy, Piece, Template};
 use crate::quote_identifier;
-use crate::stage::{is_computable, without_slices};
+use crate::stage::{alternatives, is_ambiguous, is_computable, without_slices};
 use crate::statement::Context;
 use crate::syntax::{Comparison, Expr, ExprKind};
 
@@ -48,7 +48,7 @@ pub(crate) fn partner_condition(context: &Context<'_, '_, '_>, index: usize) -> 
     let analysis = context.analysis;
     let occurrence = &analysis.occurrences[index];
     let scope = analysis.blocks[occurrence.block].scope;
-    if !is_plain(occurrence) || analysis.scopes[scope].merges {
+    if !is_plain(occurrence) || analysis.scopes[scope].merges || is_ambiguous(context, index) {
         return None;
     }
     let conditions = conditions(context, occurrence.block);
@@ -75,9 +75,11 @@ pub(crate) fn partner_condition(context: &Context<'_, '_, '_>, index: usize) -> 
         append(&mut condition, Template::text(format!(".{table} AS {alias}")));
     }
     let edits = context.slice_edits(true);
-    for (position, expr) in used.enumerate() {
+    let mut needed: Vec<Template> = used.map(|expr| without_slices(context, &visible, expr, &edits)).collect();
+    needed.extend(partners.iter().flat_map(|partner| alternatives(context, *partner, &edits)));
+    for (position, expr) in needed.into_iter().enumerate() {
         append(&mut condition, Template::text(if position == 0 { " WHERE (" } else { " AND (" }));
-        append(&mut condition, without_slices(context, &visible, expr, &edits));
+        append(&mut condition, expr);
         append(&mut condition, Template::text(")"));
     }
     append(&mut condition, Template::text(")"));
@@ -112,6 +114,7 @@ fn partners(
                 if near.0 == from
                     && other.block == block
                     && is_plain(other)
+                    && !is_ambiguous(context, far.0)
                     && !members.iter().any(|(member, _)| *member == far.0)
                     && joins(near, far)
                 {
@@ -124,7 +127,8 @@ fn partners(
     let mut wanted = BTreeSet::new();
     for (member, _) in &members[1..] {
         let restricted =
-            conditions.iter().any(|expr| is_computable(context, expr, scope, &mut |occurrence| occurrence == *member));
+            conditions.iter().any(|expr| is_computable(context, expr, scope, &mut |occurrence| occurrence == *member))
+                || !alternatives(context, *member, &context.slice_edits(true)).is_empty();
         let mut next = Some(*member).filter(|_| restricted);
         while let Some(member) = next.filter(|member| *member != index && wanted.insert(*member)) {
             next = members.iter().find(|(known, _)| *known == member).and_then(|(_, from)| *from);
@@ -133,21 +137,57 @@ fn partners(
     wanted.into_iter().collect()
 }
 
-/// The equalities between a table's columns and those of other tables of its block: own column, other table, its column.
-pub(crate) fn equal_columns(context: &Context<'_, '_, '_>, index: usize) -> Vec<(String, usize, String)> {
+/// Types whose values mean the same in a list as in the column, under every setting: smallint, integer, bigint, numeric, text, varchar,
+/// char(n), uuid, date.
+const LISTED_TYPES: [u32; 9] = [21, 23, 20, 1700, 25, 1043, 1042, 2950, 1082];
+
+/// Where the keys are that a table's rows must have: in the tables it is joined with (`tables`: their fragments), and in the subqueries that
+/// its columns must be in (`queries`: what stands for them, by their place in the text).
+pub(crate) fn joined_by(
+    context: &Context<'_, '_, '_>,
+    index: usize,
+    tables: &HashMap<usize, usize>,
+    queries: &HashMap<usize, (String, Vec<usize>)>,
+) -> Vec<JoinedBy> {
     let analysis = context.analysis;
     let occurrence = &analysis.occurrences[index];
     let scope = analysis.blocks[occurrence.block].scope;
-    if !is_plain(occurrence) {
+    if !is_plain(occurrence) || analysis.scopes[scope].merges {
         return Vec::new();
     }
+    let column_of = |(occurrence, column): &Side| {
+        let relation = analysis.occurrences[*occurrence].relation?;
+        relation
+            .columns
+            .iter()
+            .find(|own| own.name == *column && LISTED_TYPES.contains(&own.type_oid) && own.collation.is_none())
+    };
     let mut found = Vec::new();
     for expr in conditions(context, occurrence.block) {
-        let Some((left, right)) = equated(context, expr, scope) else { continue };
-        for (own, other) in [(&left, &right), (&right, &left)] {
-            if own.0 == index && is_plain(&analysis.occurrences[other.0]) {
-                found.push((own.1.clone(), other.0, other.1.clone()));
+        if let Some((left, right)) = equated(context, expr, scope) {
+            for (own, other) in [(&left, &right), (&right, &left)] {
+                let (Some(column), Some(key), Some(fragment)) =
+                    (column_of(own), column_of(other), tables.get(&other.0).filter(|_| own.0 == index))
+                else {
+                    continue;
+                };
+                if column.type_oid == key.type_oid && is_plain(&analysis.occurrences[other.0]) {
+                    found.push(JoinedBy {
+                        column: own.1.clone(),
+                        type_oid: column.type_oid,
+                        keys: format!("SELECT {} FROM atoll_{}", quote_identifier(&other.1), fragment + 1),
+                        needs: vec![*fragment],
+                    });
+                }
             }
+        } else if let ExprKind::InQuery { negated: false, operand, query } = &expr.bare().kind
+            && let ExprKind::Column(name) = &operand.bare().kind
+            && let (Resolved::Base { occurrence, column }, 0) = analysis.resolve(name, scope)
+            && occurrence == index
+            && let Some(known) = column_of(&(occurrence, column.clone()))
+            && let Some((keys, needs)) = queries.get(&query.span.start)
+        {
+            found.push(JoinedBy { column, type_oid: known.type_oid, keys: keys.clone(), needs: needs.clone() });
         }
     }
     found

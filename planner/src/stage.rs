@@ -2,15 +2,15 @@
 //! branches of UNION, subqueries that stand for themselves) are computed as far as [`crate::island`] takes them; of all other distributed
 //! tables, the columns and rows that the query can need are fetched.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::analysis::{Resolved, ScopeId};
-use crate::catalog::Volatility;
+use crate::catalog::{Column, Volatility};
 use crate::edits::append;
-use crate::island::island;
+use crate::island::nested_island;
 use crate::names::{Effect, Routine, Target};
 use crate::plan::{Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
-use crate::reduce::partner_condition;
+use crate::reduce::{joined_by, partner_condition};
 use crate::scan::{Span, tokens};
 use crate::statement::{Context, refuse};
 use crate::syntax::{Comparison, Expr, ExprKind};
@@ -25,6 +25,9 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
     let mut edits = crate::edits::Edits::default();
     let mut fragments = Vec::new();
     let mut done = vec![false; analysis.occurrences.len()];
+    let mut renamed = HashMap::new();
+    let mut tables = HashMap::new();
+    let mut queries = HashMap::new();
     for facts in analysis.queries.iter().filter(|facts| facts.query.span != whole) {
         let mut own =
             facts.occurrences.clone().filter(|index| analysis.occurrences[*index].distributed().is_some()).peekable();
@@ -32,12 +35,15 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
             continue;
         }
         let name = format!("atoll_{}", fragments.len() + 1);
-        if let Some(merge) = island(context, facts, &name) {
+        if let Some(merge) = nested_island(context, facts, &name) {
+            let own = (fragments.len()..fragments.len() + merge.fragments.len()).collect();
+            queries.insert(facts.query.span.start, (merge.sql.clone(), own));
             edits.replace_text(facts.query.span, merge.sql);
+            let unread = analysis.occurrences[facts.occurrences.clone()].iter().any(|occurrence| occurrence.unread);
             // The query around it may do anything with its columns.
             fragments.extend(merge.fragments.into_iter().map(|mut fragment| {
                 fragment.columns.iter_mut().for_each(|column| column.passed_on = false);
-                fragment
+                if unread { without_rows(fragment) } else { fragment }
             }));
             done[facts.occurrences.clone()].fill(true);
         }
@@ -49,23 +55,57 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
         if occurrence.table.alias.is_none()
             && let Some(place) = occurrence.table.alias_place
         {
-            edits.insert_text(place, format!(" AS {}", crate::quote_identifier(occurrence.table.name.last())));
+            // Of two tables with one name in different schemas, only the schema tells them apart.
+            let alias = if is_ambiguous(context, index) { &name } else { occurrence.table.name.last() };
+            edits.insert_text(place, format!(" AS {}", crate::quote_identifier(alias)));
+            renamed.insert(index, name.clone());
         }
         if let Some(sample) = occurrence.table.sample {
             edits.replace_text(sample, "");
         }
-        fragments.push(fragment(context, index, name, &names)?);
+        let fragment = fragment(context, index, name, &names)?;
+        tables.insert(index, fragments.len());
+        fragments.push(if occurrence.unread { without_rows(fragment) } else { fragment });
     }
     for qualifier in &analysis.qualifiers {
         let occurrence = &analysis.occurrences[qualifier.occurrence];
         if occurrence.distributed().is_some() && occurrence.table.name.span().start != qualifier.span.start {
-            edits.replace_text(qualifier.span, "");
+            match renamed.get(&qualifier.occurrence).filter(|_| is_ambiguous(context, qualifier.occurrence)) {
+                Some(name) => {
+                    edits.replace_text(Span { start: qualifier.span.start, end: qualifier.table.end }, name.clone())
+                }
+                None => edits.replace_text(qualifier.span, ""),
+            }
         }
     }
     for span in &analysis.database_names {
         edits.replace_text(*span, "");
     }
-    Ok(Merge { fragments, sql: edits.apply_text(context.sql, whole), datafusion: true })
+    for (occurrence, position) in &tables {
+        fragments[*position].joined_by = joined_by(context, *occurrence, &tables, &queries);
+    }
+    let collated = analysis
+        .distributed()
+        .filter_map(|index| analysis.occurrences[index].relation)
+        .any(|relation| relation.columns.iter().any(|column| context.is_oddly_collated(column)));
+    Ok(Merge { fragments, sql: edits.apply_text(context.sql, whole), datafusion: !collated })
+}
+
+/// Whether another table of the same FROM goes by the same name, in another schema.
+pub(crate) fn is_ambiguous(context: &Context<'_, '_, '_>, index: usize) -> bool {
+    let occurrences = &context.analysis.occurrences;
+    let own = &occurrences[index];
+    occurrences.iter().enumerate().any(|(other, occurrence)| {
+        other != index && occurrence.block == own.block && occurrence.table.visible_name() == own.table.visible_name()
+    })
+}
+
+/// The fragment of something that is not run.
+fn without_rows(mut fragment: Fragment) -> Fragment {
+    let mut arm = Template::text("SELECT * FROM (");
+    append(&mut arm, std::mem::replace(&mut fragment.arm, Template::text("")));
+    append(&mut arm, Template::text(") AS unread LIMIT 0"));
+    Fragment { arm, keys: Keys::These(Vec::new()), ..fragment }
 }
 
 /// Why a query that locks rows cannot run over fetched ones.
@@ -118,15 +158,6 @@ fn fragment(
         // Only rows count: the key is as good as any.
         columns.extend(relation.columns.iter().find(|column| column.name == key.name).or(relation.columns.first()));
     }
-    if let Some(column) = columns.iter().find(|column| context.is_oddly_collated(column)) {
-        return Err(Refusal {
-            hint: Some("Give the distribution key's value, so that one shard can answer.".to_owned()),
-            ..refuse(format!(
-                "column \"{}\" has a collation of its own: this query over several shards is not supported",
-                column.name
-            ))
-        });
-    }
     let filters = if renamed { Vec::new() } else { filters(context, index) };
     let visible =
         crate::quote_identifier(if renamed { occurrence.table.name.last() } else { occurrence.table.visible_name() });
@@ -139,10 +170,17 @@ fn fragment(
     // Each shard gives its sample: together they are one of the whole.
     let sample = occurrence.table.sample.map_or_else(String::new, |span| format!(" {}", span.of(context.sql)));
     append(&mut arm, Template::text(format!(".{table} AS {visible}{sample}")));
+    let definitions = |column: &Column| {
+        let collation = column.collation.as_ref().map_or(String::new(), |collation| format!(" COLLATE {collation}"));
+        format!("{}{collation}", column.type_name)
+    };
     let edits = context.slice_edits(true);
     let own = BTreeSet::from([index]);
     let mut conditions: Vec<Template> =
         filters.into_iter().map(|filter| without_slices(context, &own, filter, &edits)).collect();
+    if !renamed {
+        conditions.extend(alternatives(context, index, &edits));
+    }
     conditions.extend(partner_condition(context, index));
     for (position, condition) in conditions.into_iter().enumerate() {
         append(&mut arm, Template::text(if position == 0 { " WHERE (" } else { " AND (" }));
@@ -155,11 +193,12 @@ fn fragment(
             name: column.name.clone(),
             passed_on: false,
             bytewise_collation: column.bytewise_collation,
+            definition: Some(definitions(column)),
         })
         .collect();
     let keys = occurrence.pins.clone().map_or(Keys::All, Keys::These);
     let looked_up_by = if renamed { Vec::new() } else { looked_up_by(context, index) };
-    Ok(Fragment { name, colocation, keys, arm, columns, looked_up_by })
+    Ok(Fragment { name, colocation, keys, arm, columns, looked_up_by, joined_by: Vec::new() })
 }
 
 /// The table's columns that its own block's WHERE equates with columns of a query around it.
@@ -216,6 +255,45 @@ fn filters<'t, 'a>(context: &Context<'_, 't, 'a>, index: usize) -> Vec<&'t Expr<
     let Some(selection) = block.selection else { return Vec::new() };
     let mut own = |occurrence| occurrence == index;
     selection.conjuncts().into_iter().filter(|expr| is_computable(context, expr, block.scope, &mut own)).collect()
+}
+
+/// What ORs in WHERE say of a table's own rows: in each, every branch limits them, if only some way.
+pub(crate) fn alternatives(context: &Context<'_, '_, '_>, index: usize, edits: &crate::edits::Edits) -> Vec<Template> {
+    let analysis = context.analysis;
+    let occurrence = &analysis.occurrences[index];
+    let block = &analysis.blocks[occurrence.block];
+    if occurrence.nullable {
+        return Vec::new();
+    }
+    let own = BTreeSet::from([index]);
+    let mut sees = |occurrence| occurrence == index;
+    let mut found = Vec::new();
+    for conjunct in block.selection.map(Expr::conjuncts).unwrap_or_default() {
+        let ExprKind::Or(branches) = &conjunct.bare().kind else { continue };
+        if is_computable(context, conjunct, block.scope, &mut sees) {
+            continue;
+        }
+        let mut any = Template::text("");
+        let limited = branches.iter().enumerate().all(|(position, branch)| {
+            let mut limits = branch.conjuncts();
+            limits.retain(|limit| is_computable(context, limit, block.scope, &mut sees));
+            for (term, limit) in limits.iter().enumerate() {
+                let between = match (position, term) {
+                    (0, 0) => "(",
+                    (_, 0) => " OR (",
+                    _ => " AND (",
+                };
+                append(&mut any, Template::text(between));
+                append(&mut any, without_slices(context, &own, limit, edits));
+                append(&mut any, Template::text(")"));
+            }
+            !limits.is_empty()
+        });
+        if limited {
+            found.push(any);
+        }
+    }
+    found
 }
 
 /// Whether an expression depends only on rows of tables that `sees` holds for, and gives the same wherever it is computed.

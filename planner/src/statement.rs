@@ -332,9 +332,7 @@ impl Context<'_, '_, '_> {
 
     /// Whether a column orders text in another way than the database does: what is computed from it would be ordered anew, and wrongly.
     pub fn is_oddly_collated(&self, column: &Column) -> bool {
-        // text, char(n), varchar(n)
-        matches!(column.type_oid, 25 | 1042 | 1043)
-            && column.bytewise_collation != self.facts.catalog.bytewise_collation
+        column.collation.is_some() && !(column.bytewise_collation && self.facts.catalog.bytewise_collation)
     }
 
     /// Calls a function that works only at home.

@@ -74,6 +74,7 @@ fn template(template: &Template) -> String {
 
 fn name(name: &DdlName) -> String {
     let place = match name.whereabouts {
+        Whereabouts::Catalog => "catalog".to_owned(),
         Whereabouts::Home => "home".to_owned(),
         Whereabouts::EveryGroup => "every group".to_owned(),
         Whereabouts::Shards(colocation) => format!("shards {}", colocation.0),

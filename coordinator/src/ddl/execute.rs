@@ -110,7 +110,7 @@ async fn run_step(scope: &mut Scope<'_>, step: &DdlStep, tag: &mut Option<String
             let name = newest_index(scope, table).await?;
             Box::pin(run_step(scope, &with_values(step, &[quote_identifier(&name)])?, tag)).await?;
         }
-        DdlStep::Check(_) | DdlStep::Reconcile(_) | DdlStep::UndoIndexes(_) => {}
+        DdlStep::Nothing | DdlStep::Check(_) | DdlStep::Reconcile(_) | DdlStep::UndoIndexes(_) => {}
         DdlStep::CreateDatabase(_) | DdlStep::DropDatabase { .. } => {
             return Err(Error::internal("a database cannot be created or dropped inside a transaction"));
         }
@@ -195,6 +195,7 @@ pub(super) fn in_group(scope: &Scope<'_>, name: &DdlName, group: GroupIndex) -> 
     let qualified =
         |schema: &str| format!("{}{}.{}", name.before, quote_identifier(schema), quote_identifier(&name.name.name));
     Ok(match name.whereabouts {
+        Whereabouts::Catalog => Vec::new(),
         Whereabouts::Home if group != atoll_planner::directory::Directory::HOME => Vec::new(),
         Whereabouts::Home | Whereabouts::EveryGroup => vec![qualified(&name.name.schema)],
         Whereabouts::Shards(colocation) => {

@@ -2,7 +2,7 @@
 
 use atoll_planner::directory::{Shard, TableName};
 use atoll_planner::plan::{NewView, Template, Whereabouts};
-use atoll_planner::{Facts, quote_identifier, quote_literal};
+use atoll_planner::{Facts, quote_identifier, quote_literal, whereabouts_of_readers};
 
 use super::deparse::table_grants;
 use super::rows::regclass;
@@ -23,12 +23,12 @@ pub(super) async fn create(scope: &mut Scope<'_>, view: &NewView) -> Result<Opti
     let mut read = Vec::new();
     for row in Rows::new(reads) {
         let relation = TableName::new(row.text(0)?, row.text(1)?);
-        read.push((facts.whereabouts(&relation), relation));
+        read.push(facts.whereabouts(&relation));
     }
-    let whereabouts = whereabouts_of(&name, &read)?;
+    let whereabouts = whereabouts_of_readers(read.into_iter());
     let before = scope.facts.catalog.relations.contains_key(&name).then(|| facts.whereabouts(&name));
     if view.materialized {
-        if matches!(whereabouts, Whereabouts::Shards(_)) {
+        if matches!(whereabouts, Whereabouts::Shards(_) | Whereabouts::Catalog) {
             return Err(Error::unsupported(format!(
                 "materialized view \"{}\" would read a distributed table",
                 name.name
@@ -57,31 +57,6 @@ pub(super) fn reads_sql(oid: &str) -> String {
     )
 }
 
-/// Where a view that reads these must be.
-///
-/// # Errors
-/// 0A000 when nowhere can be all of them.
-pub(super) fn whereabouts_of(view: &TableName, reads: &[(Whereabouts, TableName)]) -> Result<Whereabouts> {
-    let mut sum: (Whereabouts, Option<&TableName>) = (Whereabouts::EveryGroup, None);
-    for (place, relation) in reads {
-        sum = match (sum.0, *place) {
-            (have, Whereabouts::EveryGroup) => (have, sum.1),
-            (Whereabouts::EveryGroup, place) => (place, Some(relation)),
-            (have, place) if have == place => sum,
-            _ => {
-                let other = sum.1.map_or("", |other| other.name.as_str());
-                return Err(Error::unsupported(format!(
-                    "view \"{}\" cannot read both \"{other}\" and \"{}\"",
-                    view.name, relation.name
-                ))
-                .with_detail("They are not co-located.")
-                .with_hint("Distribute the tables with colocate_with, or make the smaller ones reference tables."));
-            }
-        };
-    }
-    Ok(sum.0)
-}
-
 /// Runs a view's definition in its places.
 pub(super) async fn place(
     scope: &mut Scope<'_>,
@@ -102,6 +77,7 @@ pub(super) async fn place(
             let sql = unsliced(statement);
             scope.home(&sql).await.map(drop)
         }
+        Whereabouts::Catalog => Ok(()),
     }
 }
 
@@ -181,8 +157,8 @@ async fn dependent(scope: &mut Scope<'_>, name: TableName, after: &DatabaseFacts
     let facts =
         Facts { directory: &after.database, catalog: &after.catalog, search_path: &[], views: super::no_views() };
     let reads = after.catalog.relations.get(&name).map(|relation| relation.reads.as_slice()).unwrap_or_default();
-    let reads: Vec<_> = reads.iter().map(|read| (facts.whereabouts(read), read.clone())).collect();
-    let after = whereabouts_of(&name, &reads)?;
+    let reads = reads.iter().map(|read| facts.whereabouts(read));
+    let after = whereabouts_of_readers(reads);
     let sql = format!(
         "SELECT pg_get_viewdef({oid}), array_to_string(reloptions, ', '), quote_ident(pg_get_userbyid(relowner)) \
          FROM pg_class WHERE oid = {oid}; \
@@ -247,6 +223,7 @@ pub(super) async fn put_back(scope: &mut Scope<'_>, views: &[Dependent]) -> Resu
             Whereabouts::Home => {
                 scope.tx.run(Place::HOME, Some(&quote_identifier(schema)), &text).await?;
             }
+            Whereabouts::Catalog => {}
         }
     }
     Ok(())

@@ -183,6 +183,7 @@ fn read_column(row: Row<'_>, database_is_bytewise: bool, system: &SystemFacts) -
             (_, Some(provider)) => row.maybe(11).is_some_and(|collate| is_bytewise(collate, provider)),
             (_, None) => false,
         },
+        collation: row.maybe(14).map(str::to_owned),
     })
 }
 

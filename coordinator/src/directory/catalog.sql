@@ -26,8 +26,12 @@ SELECT attrelid, attname, atttypid, atttypmod, format_type(atttypid, atttypmod),
        attcollation, collcollate, collprovider,
        adbin IS NOT NULL AND EXISTS (
            SELECT FROM pg_depend JOIN pg_proc ON pg_proc.oid = refobjid
-           WHERE classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_proc'::regclass AND provolatile = 'v')
+           WHERE classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_proc'::regclass AND provolatile = 'v'),
+       CASE WHEN attcollation NOT IN (0, typcollation) THEN
+           (SELECT format('%I.%I', collation_namespace.nspname, collname) FROM pg_namespace AS collation_namespace
+            WHERE collation_namespace.oid = collnamespace) END
 FROM pg_attribute
+JOIN pg_type ON pg_type.oid = atttypid
 JOIN pg_class AS class ON class.oid = attrelid
 JOIN pg_namespace AS namespace ON namespace.oid = relnamespace
 LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum

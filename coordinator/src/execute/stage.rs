@@ -171,7 +171,10 @@ impl Session {
             .columns
             .iter()
             .zip(row)
-            .map(|(column, name)| format!("{} {}", quote_identifier(&column.name), name.unwrap_or_default()))
+            .map(|(column, described)| {
+                let definition = column.definition.clone().or(described).unwrap_or_default();
+                format!("{} {definition}", quote_identifier(&column.name))
+            })
             .collect();
         Ok(definitions.join(", "))
     }

@@ -40,6 +40,8 @@ pub(crate) struct Occurrence<'f, 't, 'a> {
     pub nullable: bool,
     /// A star stands for all of its columns.
     pub starred: bool,
+    /// It stands in a CTE that nothing reads: PostgreSQL does not run it.
+    pub unread: bool,
     pub pins: Option<Vec<KeySource>>,
 }
 
@@ -72,6 +74,8 @@ pub(crate) struct FunctionUse<'f, 't, 'a> {
 pub(crate) struct Qualifier {
     /// Everything in front of the table's name, the last dot included.
     pub span: Span,
+    /// The table's name.
+    pub table: Span,
     pub occurrence: usize,
 }
 

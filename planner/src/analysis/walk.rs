@@ -1,6 +1,7 @@
 //! The walk itself: blocks, scopes, expressions, CTEs.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::facts::Pin;
 use super::scope::{Columns, Item, KeyTerm, Output, Resolved, SYSTEM_COLUMNS, Scope, ScopeId};
@@ -35,6 +36,8 @@ pub(super) struct Walker<'f, 't, 'a> {
     pub(super) ctes: Vec<CteEntry<'t, 'a>>,
     /// How often each CTE is named, by its id.
     cte_uses: Vec<usize>,
+    /// The tables that each CTE, of those that only read, names.
+    cte_tables: HashMap<usize, Range<usize>>,
     /// The queries being walked: position among the analysis's queries, first scope, CTEs visible before.
     open: Vec<(usize, ScopeId, usize)>,
     /// Output columns of subqueries in expressions, by address.
@@ -71,6 +74,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             flows: Vec::new(),
             ctes: Vec::new(),
             cte_uses: Vec::new(),
+            cte_tables: HashMap::new(),
             open: Vec::new(),
             outputs: HashMap::new(),
             exists: false,
@@ -85,6 +89,11 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             }
         }
         self.join_keyless();
+        for (id, tables) in &self.cte_tables {
+            if self.cte_uses[*id] == 0 {
+                self.analysis.occurrences[tables.clone()].iter_mut().for_each(|occurrence| occurrence.unread = true);
+            }
+        }
         for pin in std::mem::take(&mut self.pins) {
             if once(&pin.ctes, &self.cte_uses) {
                 self.analysis.occurrences[pin.occurrence].pin(&pin.keys);
@@ -151,18 +160,27 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         }
     }
 
-    pub(super) fn with(&mut self, with: Option<&'t With<'a>>, block: Option<usize>) {
+    /// CTEs, whose names may also mean those of the scope `parent`.
+    pub(super) fn with(&mut self, with: Option<&'t With<'a>>, parent: Option<ScopeId>, block: Option<usize>) {
         let Some(with) = with else { return };
         self.analysis.with = true;
         for cte in &with.ctes {
             let id = self.cte_uses.len();
             self.cte_uses.push(0);
+            let first = self.analysis.occurrences.len();
             if with.recursive {
                 self.ctes.push(CteEntry { name: cte.name.name.as_ref(), id, outputs: None });
             }
-            let mut outputs = self.statement(&cte.statement, Some(block.unwrap_or(usize::MAX)));
+            let inner = Some(block.unwrap_or(usize::MAX));
+            let mut outputs = match &cte.statement {
+                Statement::Query(query) => self.query(query, parent, inner),
+                statement => self.statement(statement, inner),
+            };
+            if matches!(cte.statement, Statement::Query(_)) {
+                self.cte_tables.insert(id, first..self.analysis.occurrences.len());
+            }
             if with.recursive {
-                let recursive = self.cte_uses[id] > 0;
+                let recursive = std::mem::take(&mut self.cte_uses[id]) > 0;
                 self.ctes.pop();
                 if recursive {
                     outputs = None;
@@ -190,7 +208,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             correlated: false,
             outer_cte: false,
         });
-        self.with(query.with.as_ref(), block);
+        self.with(query.with.as_ref(), parent, block);
         let (mut outputs, scope) = match &query.body {
             Body::Select(select) => {
                 let next = self.analysis.blocks.len();
@@ -501,7 +519,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             && parts.len() > 1
         {
             let span = crate::scan::Span { start: parts[0].span.start, end: last.span.start };
-            self.analysis.qualifiers.push(Qualifier { span, occurrence });
+            self.analysis.qualifiers.push(Qualifier { span, table: last.span, occurrence });
             if parts.len() > 2 {
                 self.analysis
                     .database_names
@@ -518,6 +536,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             written,
             nullable: false,
             starred: false,
+            unread: false,
             pins: keyless.then(|| vec![KeySource::Whole]),
         });
         occurrence
@@ -629,7 +648,8 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
                             let database = crate::scan::Span { start: span.start, end: name.parts[1].span.start };
                             self.analysis.database_names.push(database);
                         }
-                        self.analysis.qualifiers.push(Qualifier { span, occurrence });
+                        let table = name.parts[table].span;
+                        self.analysis.qualifiers.push(Qualifier { span, table, occurrence });
                         return;
                     }
                 }

@@ -36,7 +36,7 @@ impl<'t, 'a> Walker<'_, 't, 'a> {
 
     pub(super) fn update(&mut self, update: &'t Update<'a>, outer: Option<usize>) -> Outputs<'a> {
         let visible = self.ctes.len();
-        self.with(update.with.as_ref(), outer);
+        self.with(update.with.as_ref(), None, outer);
         let (block, scope) = (self.block(outer), self.scope(None));
         let target = self.target(&update.target, scope, block);
         let mut joined = vec![Joined::Leaf(target..target + 1)];
@@ -53,7 +53,7 @@ impl<'t, 'a> Walker<'_, 't, 'a> {
 
     pub(super) fn delete(&mut self, delete: &'t Delete<'a>, outer: Option<usize>) -> Outputs<'a> {
         let visible = self.ctes.len();
-        self.with(delete.with.as_ref(), outer);
+        self.with(delete.with.as_ref(), None, outer);
         let (block, scope) = (self.block(outer), self.scope(None));
         let target = self.target(&delete.target, scope, block);
         let mut joined = vec![Joined::Leaf(target..target + 1)];
@@ -69,7 +69,7 @@ impl<'t, 'a> Walker<'_, 't, 'a> {
 
     pub(super) fn insert(&mut self, insert: &'t Insert<'a>, outer: Option<usize>) -> Outputs<'a> {
         let visible = self.ctes.len();
-        self.with(insert.with.as_ref(), outer);
+        self.with(insert.with.as_ref(), None, outer);
         let (block, scope) = (self.block(outer), self.scope(None));
         let target = self.target(&insert.target, scope, block);
         let position = self.key_position(target, insert.columns.as_deref());
@@ -100,7 +100,7 @@ impl<'t, 'a> Walker<'_, 't, 'a> {
 
     pub(super) fn merge(&mut self, merge: &'t MergeInto<'a>, outer: Option<usize>) -> Outputs<'a> {
         let visible = self.ctes.len();
-        self.with(merge.with.as_ref(), outer);
+        self.with(merge.with.as_ref(), None, outer);
         let (block, scope) = (self.block(outer), self.scope(None));
         let target = self.target(&merge.target, scope, block);
         let source = self.walk_from(&merge.source, scope, None, block);

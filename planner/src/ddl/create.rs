@@ -141,6 +141,7 @@ fn spread(whereabouts: Whereabouts) -> Option<&'static str> {
         Whereabouts::Home => None,
         Whereabouts::EveryGroup => Some("reference table"),
         Whereabouts::Shards(_) => Some("distributed table"),
+        Whereabouts::Catalog => Some("view of distributed tables"),
     }
 }
 
@@ -407,7 +408,7 @@ fn function(words: Words<'_>, facts: &Facts<'_>) -> Plan {
     let mut home_only = false;
     for (name, whereabouts) in signature_types(&words, facts) {
         match whereabouts {
-            Whereabouts::Shards(_) => {
+            Whereabouts::Shards(_) | Whereabouts::Catalog => {
                 return Plan::Refuse(Refusal {
                     sqlstate: "0A000",
                     message: format!("a function cannot depend on the distributed table \"{name}\""),

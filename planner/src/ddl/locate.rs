@@ -98,11 +98,12 @@ impl Facts<'_> {
 }
 
 /// Where something is that reads relations in these places: with slices when any is sliced; at home when any is only there; otherwise
-/// everywhere. What is both sliced and only at home can be nowhere; that is told apart when such a view is created.
-fn fold(places: impl Iterator<Item = Whereabouts>) -> Whereabouts {
+/// everywhere. What is both sliced and only at home, or sliced in two ways, is in the catalog database alone.
+pub fn fold(places: impl Iterator<Item = Whereabouts>) -> Whereabouts {
     places.fold(Whereabouts::EveryGroup, |sum, place| match (sum, place) {
-        (Whereabouts::Shards(colocation), _) | (_, Whereabouts::Shards(colocation)) => Whereabouts::Shards(colocation),
-        (Whereabouts::Home, _) | (_, Whereabouts::Home) => Whereabouts::Home,
-        _ => Whereabouts::EveryGroup,
+        (have, place) if have == place => have,
+        (have, Whereabouts::EveryGroup) => have,
+        (Whereabouts::EveryGroup, place) => place,
+        _ => Whereabouts::Catalog,
     })
 }

@@ -8,6 +8,8 @@
 mod alter_table;
 mod create;
 mod locate;
+
+pub use locate::fold;
 mod names;
 mod privileges;
 mod words;
@@ -267,6 +269,7 @@ fn follow(sql: &str, facts: &Facts<'_>, whereabouts: Whereabouts) -> DdlStep {
         Whereabouts::Home => DdlStep::Home(sql.to_owned()),
         Whereabouts::EveryGroup => DdlStep::EveryGroup(sql.to_owned()),
         Whereabouts::Shards(colocation) => DdlStep::Shards { colocation, statement: facts.splice(sql) },
+        Whereabouts::Catalog => DdlStep::Nothing,
     }
 }
 

@@ -32,12 +32,22 @@ pub(crate) fn island(context: &Context<'_, '_, '_>, facts: &QueryFacts<'_, '_>, 
     if !fits_on_shard(context, facts) || has_collation(context, query.span) {
         return None;
     }
+    if makes_rows(query, select) {
+        return None;
+    }
     let (block, scope) = facts.select?;
     let together = together(analysis, facts, block)?;
     let outputs = outputs(context, select, scope)?;
     let edits = context.slice_edits(true);
     let builder = Builder { context, facts, query, select, scope, together, edits, outputs, name };
     builder.plan()
+}
+
+/// As [`island`], for a part of a statement whose columns the rest may do anything with: they keep their types and collations.
+pub(crate) fn nested_island(context: &Context<'_, '_, '_>, facts: &QueryFacts<'_, '_>, name: &str) -> Option<Merge> {
+    let Body::Select(select) = &facts.query.body else { return None };
+    let (_, scope) = facts.select?;
+    outputs::keep_their_types(context, select, scope).then(|| island(context, facts, name)).flatten()
 }
 
 /// The tables that are together, when all of the query's are: they hang on a table whose rows are the query's own rows.
@@ -86,6 +96,15 @@ fn fits_on_shard(context: &Context<'_, '_, '_>, facts: &QueryFacts<'_, '_>) -> b
             }
         });
     relations && functions && colocations.all(|colocation| Some(colocation) == first)
+}
+
+/// Whether rows are made of values, outside of conditions: a fragment has no column that could hold a row.
+fn makes_rows(query: &Query<'_>, select: &Select<'_>) -> bool {
+    let items = select.items.iter().map(|item| &item.expr);
+    let order = query.order_by.iter().map(|item| &item.expr);
+    let groups = select.group_by.iter().flat_map(|group| &group.exprs);
+    let mut exprs = items.chain(order).chain(groups);
+    exprs.any(|expr| expr.any(&mut |expr| matches!(expr.kind, ExprKind::Row(_))))
 }
 
 /// A collation of the text's own would have to be said again in the merge.
@@ -404,9 +423,13 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             Some(expr) => Amount::read(self.sql(), expr)?,
         };
         let sum = match (count, offset) {
-            (Amount::Number(count), Amount::Number(offset)) => count.checked_add(offset)?.to_string(),
+            (Amount::Number(count), Amount::Number(offset)) => {
+                count.checked_add(offset).filter(|sum| *sum <= i64::MAX as u64)?.to_string()
+            }
             (Amount::Parameter(index), Amount::Number(0)) => format!("${}", index + 1),
-            (count, offset) => format!("({} + {})", count.text(), offset.text()),
+            (count, offset) => {
+                format!("(least({} + {}, {})::bigint)", count.text(), offset.text(), i64::MAX)
+            }
         };
         Some(if *with_ties { format!(" FETCH FIRST {sum} ROWS WITH TIES") } else { format!(" LIMIT {sum}") })
     }
@@ -445,6 +468,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
                 name: column.name,
                 passed_on: column.passed_on,
                 bytewise_collation: column.bytewise,
+                definition: None,
             })
             .collect();
         let fragment = Fragment {
@@ -454,6 +478,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             arm,
             columns,
             looked_up_by: Vec::new(),
+            joined_by: Vec::new(),
         };
         Merge { fragments: vec![fragment], sql, datafusion: true }
     }
@@ -500,7 +525,7 @@ impl Amount {
     fn text(&self) -> String {
         match self {
             Amount::Number(number) => number.to_string(),
-            Amount::Parameter(index) => format!("${}::bigint", index + 1),
+            Amount::Parameter(index) => format!("${}::bigint::numeric", index + 1),
         }
     }
 }

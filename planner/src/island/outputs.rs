@@ -105,6 +105,31 @@ fn star(
     found.then_some(())
 }
 
+/// Whether the merge knows the outputs' types and collations as the shards' descriptions tell them: not of domains, which a description
+/// gives as their base types, not of text with a collation of its own, and not of constants whose type depends on what surrounds them.
+pub(super) fn keep_their_types(context: &Context<'_, '_, '_>, select: &Select<'_>, scope: ScopeId) -> bool {
+    /// The first OID of users' own types.
+    const USER_OID_MIN: u32 = 16384;
+    let own_type =
+        |column: &crate::catalog::Column| column.type_oid >= USER_OID_MIN || context.is_oddly_collated(column);
+    select.items.iter().all(|item| {
+        let fits = match &item.expr.bare().kind {
+            ExprKind::String(_) | ExprKind::Null | ExprKind::Parameter(_) => false,
+            ExprKind::Star(_) => context.analysis.scopes[scope].items.iter().all(|item| match item.columns {
+                Columns::Base { occurrence, .. } => context.analysis.occurrences[occurrence]
+                    .relation
+                    .is_some_and(|relation| !relation.columns.iter().any(own_type)),
+                _ => true,
+            }),
+            _ => true,
+        };
+        fits && !item.expr.any(&mut |expr| match &expr.kind {
+            ExprKind::Column(name) => context.column(name, scope).is_some_and(own_type),
+            _ => false,
+        })
+    })
+}
+
 /// The name PostgreSQL gives a column without alias, and how sure it is of it (`FigureColname` in its `parse_target.c`).
 fn column_name(expr: &Expr<'_>) -> (Option<String>, u8) {
     let sure = |name: &str| (Some(name.to_owned()), 2);
