@@ -117,8 +117,8 @@ fn effect_of(name: &str) -> Effect {
         _ if name.starts_with("lo_") || name == "loread" || name == "lowrite" => Effect::HomeSession,
         _ if name.starts_with("pg_advisory_xact_") || name.starts_with("pg_try_advisory_xact_") => Effect::Home,
         _ if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") => Effect::HomeSession,
-        "pg_typeof" | "pg_sleep" | "pg_sleep_for" | "pg_sleep_until" | "pg_column_size" | "pg_size_pretty"
-        | "pg_size_bytes" | "pg_client_encoding" => Effect::None,
+        "pg_typeof" | "pg_collation_for" | "pg_sleep" | "pg_sleep_for" | "pg_sleep_until" | "pg_column_size"
+        | "pg_size_pretty" | "pg_size_bytes" | "pg_client_encoding" => Effect::None,
         _ if name.starts_with("pg_") || name.starts_with("to_reg") => Effect::Catalog,
         _ if name.starts_with("has_") && name.ends_with("_privilege") => Effect::Catalog,
         _ if name.starts_with("txid_") || name.starts_with("inet_") => Effect::Catalog,

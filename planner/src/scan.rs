@@ -34,13 +34,13 @@ pub enum TokenKind {
     Word,
     /// `"..."`
     QuotedIdentifier,
-    /// `U&"..."`
+    /// `U&"..."`, with its UESCAPE.
     UnicodeIdentifier,
     /// `'...'`, with continuations on later lines.
     String,
     /// `E'...'`
     EscapeString,
-    /// `U&'...'`
+    /// `U&'...'`, with its UESCAPE.
     UnicodeString,
     /// `N'...'`
     NationalString,
@@ -99,8 +99,9 @@ impl Token {
                 if inner.contains('"') { Cow::Owned(inner.replace("\"\"", "\"")) } else { Cow::Borrowed(inner) }
             }
             TokenKind::UnicodeIdentifier => {
+                let (text, escape) = split_uescape(text);
                 let inner = text.get(3..text.len().checked_sub(1)?)?.replace("\"\"", "\"");
-                Cow::Owned(unescape_unicode(&inner)?)
+                Cow::Owned(unescape_unicode(&inner, escape)?)
             }
             _ => return None,
         };
@@ -117,13 +118,26 @@ impl Token {
             }
             TokenKind::NationalString => quoted_segments(text.get(1..)?).map(Cow::Owned),
             TokenKind::EscapeString => unescape(text.get(1..)?).map(Cow::Owned),
-            TokenKind::UnicodeString => unescape_unicode(&quoted_segments(text.get(2..)?)?).map(Cow::Owned),
+            TokenKind::UnicodeString => {
+                let (text, escape) = split_uescape(text);
+                unescape_unicode(&quoted_segments(text.get(2..)?)?, escape).map(Cow::Owned)
+            }
             TokenKind::DollarString => {
                 let tag = text.get(1..)?.find('$')? + 2;
                 Some(Cow::Borrowed(text.get(tag..text.len().checked_sub(tag)?)?))
             }
             _ => None,
         }
+    }
+}
+
+/// A `U&` token without its UESCAPE, and its escape character.
+fn split_uescape(text: &str) -> (&str, char) {
+    let mut scanner = Scanner { sql: text, bytes: text.as_bytes(), at: 0 };
+    scanner.scan();
+    match text.split_at_checked(scanner.at) {
+        Some((own, uescape)) if !uescape.is_empty() => (own, uescape.chars().nth_back(1).unwrap_or('\\')),
+        _ => (text, '\\'),
     }
 }
 
@@ -214,6 +228,9 @@ impl Scanner<'_> {
             return None;
         }
         let kind = self.scan();
+        if matches!(kind, TokenKind::UnicodeString | TokenKind::UnicodeIdentifier) {
+            self.skip_uescape();
+        }
         if self.at == start {
             self.at += 1;
         }
@@ -311,6 +328,27 @@ impl Scanner<'_> {
                 self.at += 1;
                 TokenKind::Bad
             }
+        }
+    }
+
+    /// `UESCAPE 'c'` belongs to the token before it.
+    fn skip_uescape(&mut self) {
+        let mut ahead = Scanner { sql: self.sql, bytes: self.bytes, at: self.at };
+        ahead.skip_blanks();
+        let word = ahead.at;
+        while is_identifier_byte(ahead.peek(0)) {
+            ahead.at += 1;
+        }
+        if !self.bytes[word..ahead.at].eq_ignore_ascii_case(b"uescape") {
+            return;
+        }
+        ahead.skip_blanks();
+        if let [b'\'', escape, b'\'', ..] = &self.bytes[ahead.at..]
+            && escape.is_ascii()
+            && !escape.is_ascii_hexdigit()
+            && !b"+'\" \t\n\r\x0c".contains(escape)
+        {
+            self.at = ahead.at + 3;
         }
     }
 
@@ -489,6 +527,9 @@ mod tests {
         assert_eq!(texts("$$a;'b$$ $x$ $$ $x$ E'a\\'b' 'it''s'"), ["$$a;'b$$", "$x$ $$ $x$", "E'a\\'b'", "'it''s'"]);
         assert_eq!(texts("\"a\"\"b\".c"), ["\"a\"\"b\"", ".", "c"]);
         assert_eq!(texts("'a'\n  'b' 'c'"), ["'a'\n  'b'", "'c'"]);
+        assert_eq!(texts("U&'!0061' UESCAPE '!' b"), ["U&'!0061' UESCAPE '!'", "b"]);
+        assert_eq!(texts("U&\"d\"/**/uescape\n'*'"), ["U&\"d\"/**/uescape\n'*'"]);
+        assert_eq!(texts("U&'a' uescape 'f'"), ["U&'a'", "uescape", "'f'"]);
     }
 
     #[test]
@@ -498,6 +539,9 @@ mod tests {
         assert_eq!(value("'a'\n'b'").as_deref(), Some("ab"));
         assert_eq!(value("E'a\\n\\x41\\u00e9'").as_deref(), Some("a\nA\u{e9}"));
         assert_eq!(value("U&'d\\0061t\\+000061'").as_deref(), Some("data"));
+        assert_eq!(value("U&'d!0061t!!\\' UESCAPE '!'").as_deref(), Some("dat!\\"));
+        let name = |sql: &str| tokens(sql)[0].identifier(sql).map(Cow::into_owned);
+        assert_eq!(name("U&\"d!0061t\"\"\" UESCAPE '!'").as_deref(), Some("dat\""));
         assert_eq!(value("$q$it's$q$").as_deref(), Some("it's"));
         assert_eq!(value("E'\\xff'"), None);
     }

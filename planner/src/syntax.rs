@@ -310,7 +310,9 @@ pub struct TableRef<'a> {
     pub alias: Option<Alias<'a>>,
     /// Where an alias would have to be written when there is none; `None` where none can be (`TABLE t`).
     pub alias_place: Option<usize>,
+    /// TABLESAMPLE, and the expressions in it.
     pub sample: Option<Span>,
+    pub sample_exprs: Vec<Expr<'a>>,
 }
 
 impl TableRef<'_> {

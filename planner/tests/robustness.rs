@@ -21,6 +21,8 @@ const STATEMENTS: &[&str] = &[
     "DECLARE c SCROLL CURSOR WITH HOLD FOR SELECT * FROM orders FOR UPDATE OF orders SKIP LOCKED",
     "PREPARE p (int, text) AS INSERT INTO serials (name) VALUES ($2)",
     "CREATE TABLE x (a int PRIMARY KEY REFERENCES orders (id), b text DEFAULT 'y')",
+    "WITH RECURSIVE r AS (SELECT 1 AS a UNION SELECT a + 1 FROM r) SEARCH DEPTH FIRST BY a SET s CYCLE a SET c TO 1 DEFAULT 0 USING p SELECT U&'!0061' UESCAPE '!' FROM r",
+    "SELECT xmlelement(name a, xmlattributes(o.id AS b, total), xmlforest(qty)) FROM orders o, xmltable(XMLNAMESPACES('u' AS x), 'r' PASSING BY REF o.id COLUMNS a int PATH 'p' DEFAULT 1 NOT NULL, n FOR ORDINALITY) x",
     "SELECT * FROM ((orders CROSS JOIN items) NATURAL JOIN nations) AS j (a, b), LATERAL (VALUES (1, j.a)) v, generate_series(1, 2) g (h)",
 ];
 

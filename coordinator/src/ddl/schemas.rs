@@ -7,6 +7,7 @@ use atoll_planner::quote_literal;
 use super::carve::named_group;
 use super::distribute::{into_shards, return_home};
 use super::distribution_call::by_name;
+use super::rows::values;
 use super::{Scope, spread};
 use crate::directory::rows::Rows;
 use crate::directory::store;
@@ -81,6 +82,15 @@ pub(super) async fn adopt(scope: &mut Scope<'_>) -> Result<()> {
     }
     let mut found = tables_at_home(scope, &schemas).await?;
     found.retain(|name| !scope.facts.database.tables.contains_key(name));
+    if found.is_empty() {
+        return Ok(());
+    }
+    // Those of another session are in the catalog as soon as it commits, but never at home.
+    let sql = format!("SELECT to_regclass(format('%I.%I', schema, name)) IS NOT NULL FROM {}", values(&found));
+    let results = scope.home(&sql).await?;
+    let here: Vec<bool> = results.iter().flat_map(Rows::new).map(|row| row.is_true(0)).collect();
+    let mut here = here.into_iter();
+    found.retain(|_| here.next().unwrap_or(false));
     for schema in schemas {
         let tables: Vec<TableName> = found.iter().filter(|name| name.schema == schema).cloned().collect();
         let Some(id) = scope.facts.database.schemas.get(&schema).copied().filter(|_| !tables.is_empty()) else {

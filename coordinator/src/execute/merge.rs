@@ -53,12 +53,10 @@ impl Session {
         }
         if ask.describes() && description.columns.is_some() {
             // The same answer, under the description that the catalog database gives.
-            let bound = undescribed(ask)?;
-            return self
-                .merge_in_postgres(merge, &columns, statement, Ask::Bound(&bound), effects, Some(&description))
-                .await;
+            let bound = described_as(&description, ask, &[])?;
+            return self.merge_in_postgres(merge, &columns, statement, Ask::Bound(&bound), effects).await;
         }
-        self.merge_in_postgres(merge, &columns, statement, ask, effects, None).await
+        self.merge_in_postgres(merge, &columns, statement, ask, effects).await
     }
 
     /// Relays a statement whose rows are described in other words than the backend's.
@@ -68,14 +66,14 @@ impl Session {
     pub async fn relay_described(
         &mut self,
         description: &Description,
+        formats: &[i16],
         (place, path): (Place, &Arc<str>),
         sql: &str,
         statement: &Arc<Statement>,
         ask: Ask<'_>,
         effects: (Access, Residue),
     ) -> Result<()> {
-        push_description(description.columns.as_deref(), &[], &mut self.client.output);
-        let bound = undescribed(ask)?;
+        let bound = described_as(description, ask, formats)?;
         self.relay_statement(place, path, sql, statement, Ask::Bound(&bound), effects).await
     }
 
@@ -122,16 +120,19 @@ impl Session {
     }
 }
 
-/// The same request, for an answer without a description of its own.
-fn undescribed(ask: Ask<'_>) -> Result<Bound> {
-    match ask {
-        Ask::Bound(bound) => Ok(Bound { describe: false, ..bound.clone() }),
+/// The same request, for an answer under this description instead of one of its own; in `formats` unless it asks for others itself.
+fn described_as(description: &Description, ask: Ask<'_>, formats: &[i16]) -> Result<Bound> {
+    let bound = match ask {
+        Ask::Bound(bound) => bound.clone(),
         Ask::Simple => {
             let mut out = BytesMut::new();
-            frontend::bind("", "", &[], std::iter::empty(), &[], &mut out);
-            Bound::decode(Frame::from_raw(out.freeze())?, false)
+            frontend::bind("", "", &[], std::iter::empty(), formats, &mut out);
+            Bound::decode(Frame::from_raw(out.freeze())?, false)?
         }
-    }
+    };
+    let mut described = BytesMut::new();
+    push_description(description.columns.as_deref(), formats, &mut described);
+    Ok(Bound { describe: false, described: Some(described.freeze()), ..bound })
 }
 
 /// A position in a fragment's text means nothing to the client.

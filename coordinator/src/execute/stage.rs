@@ -5,25 +5,29 @@ use std::sync::Arc;
 use atoll_planner::directory::Directory;
 use atoll_planner::plan::{Access, Fragment, Merge, Residue};
 use atoll_planner::quote_identifier;
-use atoll_wire::backend::Column;
+use atoll_proto::v1::Parameter;
+use atoll_wire::backend::{Column, decode};
 use atoll_wire::frontend;
 use atoll_wire::rows::{ColumnFormat, IpcReader, copy_binary_header, copy_binary_trailer, encode_copy_binary};
 use bytes::BytesMut;
 
-use super::scatter::{discard_rest, next_batch, request};
+use super::limit::Limit;
+use super::scatter::{GroupFragment, discard_rest, next_batch, request};
 use crate::error::{Error, Result};
+use crate::lane::ResultSet;
 use crate::place::Place;
 use crate::plans::{Description, Statement};
-use crate::session::extended::push_description;
+use crate::session::extended::Bound;
 use crate::session::participants::expect_copy;
 use crate::session::simple::Ask;
+use crate::session::transaction::Transaction;
 use crate::session::{Session, Tier};
 
 /// COPY data is sent in pieces of about this size.
 const PIECE_BYTES: usize = 256 << 10;
 
 impl Session {
-    /// Runs the merge query at home over staged fragments, and relays its answer, after a description of its rows when given.
+    /// Runs the merge query at home over staged fragments, and relays its answer.
     ///
     /// # Errors
     /// The statement's.
@@ -34,15 +38,14 @@ impl Session {
         statement: &Arc<Statement>,
         ask: Ask<'_>,
         effects: (Access, Residue),
-        described: Option<&Description>,
     ) -> Result<()> {
+        if self.is_read_only() {
+            return self.merge_beside(merge, columns, statement, ask, effects).await;
+        }
         let alone = self.transaction.is_none();
         self.open_implicit();
         let result = async {
             self.stage_all(merge, columns, ask).await?;
-            if let Some(description) = described {
-                push_description(description.columns.as_deref(), &[], &mut self.client.output);
-            }
             let path = self.plain_path();
             self.relay_statement(Place::HOME, &path, &merge.sql, statement, ask, effects).await
         }
@@ -60,6 +63,70 @@ impl Session {
         result
     }
 
+    /// As [`Session::merge_in_postgres`], for a transaction that is READ ONLY, where nothing can be staged: in another transaction, which sees
+    /// the same. The first has written nothing that it would miss.
+    async fn merge_beside(
+        &mut self,
+        merge: &Merge,
+        columns: &[Vec<Column>],
+        statement: &Arc<Statement>,
+        ask: Ask<'_>,
+        effects: (Access, Residue),
+    ) -> Result<()> {
+        let snapshots = match self.keeps_its_snapshot() {
+            true => self.export_snapshots().await?,
+            false => Vec::new(),
+        };
+        let begin =
+            if snapshots.is_empty() { "BEGIN READ WRITE" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE" };
+        let mut beside = Transaction::new(false, begin.to_owned(), &self.settings);
+        beside.snapshots = snapshots;
+        let outer = self.transaction.replace(beside);
+        let result = async {
+            self.stage_all(merge, columns, ask).await?;
+            let path = self.plain_path();
+            // What the query itself must not do stays refused.
+            self.run_at(Place::HOME, &path, "SET TRANSACTION READ ONLY", false).await?;
+            self.relay_statement(Place::HOME, &path, &merge.sql, statement, ask, effects).await
+        }
+        .await;
+        self.tier = Tier::Postgres;
+        let ended = self.end_transaction(result.is_ok()).await;
+        self.transaction = outer;
+        if result.is_err() {
+            self.note_failure();
+        }
+        result?;
+        ended.map(drop)
+    }
+
+    /// What a merge gives, asked where its fragments would be, which stay empty.
+    ///
+    /// # Errors
+    /// What PostgreSQL says of the merge.
+    pub async fn describe_merge(&mut self, merge: &Merge, statement: &Arc<Statement>) -> Result<Description> {
+        let columns = self.fragment_columns(merge, statement, Ask::Simple).await?;
+        let alone = self.transaction.is_none();
+        self.open_implicit();
+        let described = async {
+            let path = self.plain_path();
+            for (fragment, columns) in merge.fragments.iter().zip(&columns) {
+                let create = self.create_staged(fragment, columns).await?;
+                self.run_at(Place::HOME, &path, &create, false).await?;
+            }
+            let lane = self.participant(Place::HOME, &path, false).await?;
+            lane.describe(&merge.sql, &statement.types).await
+        }
+        .await;
+        if described.is_err() {
+            self.note_failure();
+        }
+        if alone {
+            self.end_transaction(false).await?;
+        }
+        described
+    }
+
     /// Stages every fragment of a merge in the transaction.
     ///
     /// # Errors
@@ -70,31 +137,40 @@ impl Session {
     }
 
     async fn stage_all(&mut self, merge: &Merge, columns: &[Vec<Column>], ask: Ask<'_>) -> Result<()> {
-        for (fragment, columns) in merge.fragments.iter().zip(columns) {
-            self.stage(fragment, columns, ask).await?;
-        }
-        Ok(())
-    }
-
-    async fn stage(&mut self, fragment: &Fragment, columns: &[Column], ask: Ask<'_>) -> Result<()> {
         let bound = match ask {
             Ask::Simple => None,
             Ask::Bound(bound) => Some(bound),
         };
-        let groups = self.group_fragments(fragment, bound).await?;
+        let mut staged = vec![None; merge.fragments.len()];
+        for (index, expected) in self.staging_order(merge, bound).await? {
+            let fragment = &merge.fragments[index];
+            let limits = self.limits(fragment, &staged, expected).await?;
+            staged[index] = Some(self.stage(fragment, &columns[index], bound, &limits).await?);
+        }
+        Ok(())
+    }
+
+    /// Stages one fragment; yields its rows.
+    async fn stage(
+        &mut self,
+        fragment: &Fragment,
+        columns: &[Column],
+        bound: Option<&Bound>,
+        limits: &[Limit],
+    ) -> Result<u64> {
+        let mut groups = self.group_fragments(fragment, bound).await?;
         let path = self.plain_path();
         let table = format!("pg_temp.{}", quote_identifier(&fragment.name));
-        let definitions = self.column_definitions(fragment, columns).await?;
-        let create = format!(
-            "DROP TABLE IF EXISTS {table}; CREATE TEMPORARY TABLE {} ({definitions}) ON COMMIT DROP",
-            quote_identifier(&fragment.name)
-        );
+        let create = self.create_staged(fragment, columns).await?;
         self.run_at(Place::HOME, &path, &create, false).await?;
 
         let formats = vec![ColumnFormat::RawBinary; columns.len()];
         let version = self.facts().id;
         let mut lanes = self.scatter_lanes(groups.iter().map(|part| part.group)).await?;
-        let parameters: Vec<_> = groups.iter().map(|part| self.fragment_parameters(bound, part.group)).collect();
+        let mut parameters: Vec<_> = groups.iter().map(|part| self.fragment_parameters(bound, part.group)).collect();
+        for (part, parameters) in groups.iter_mut().zip(&mut parameters) {
+            apply(limits, part, parameters);
+        }
         let mut others = Vec::new();
         let mut own = None;
         for (part, parameters) in groups.into_iter().zip(parameters) {
@@ -109,16 +185,17 @@ impl Session {
             lane.send_fragment(request(part.sql, parameters, &formats, version)).await?;
             others.push(part.group);
         }
-        let result: Result<()> = async {
+        let result: Result<u64> = async {
+            let mut rows = 0;
             if let Some((part, parameters)) = own {
                 // Home's own rows do not travel: one statement moves them, in the merge's own transaction.
                 let sql = format!("INSERT INTO {table} {}", part.sql);
-                self.run_bound(&sql, &parameters).await?;
+                rows += self.run_bound(&sql, &parameters).await?;
             }
             for group in &others {
-                self.copy_fragment(*group, &table, &mut lanes).await?;
+                rows += self.copy_fragment(*group, &table, &mut lanes).await?;
             }
-            Ok(())
+            Ok(rows)
         }
         .await;
         for (group, lane) in Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes) {
@@ -129,7 +206,7 @@ impl Session {
         }
         self.cancel.settled().await;
         self.let_go_all(lanes);
-        result?;
+        let rows = result?;
         if !fragment.looked_up_by.is_empty() {
             let columns: Vec<String> = fragment.looked_up_by.iter().map(|column| quote_identifier(column)).collect();
             // A type without an order has no such index; the merge works without.
@@ -138,7 +215,14 @@ impl Session {
             self.run_at(Place::HOME, &path, &guarded, false).await?;
         }
         self.run_at(Place::HOME, &path, &format!("ANALYZE {table}"), false).await?;
-        Ok(())
+        Ok(rows)
+    }
+
+    /// The statements that make room for a fragment's rows.
+    async fn create_staged(&mut self, fragment: &Fragment, columns: &[Column]) -> Result<String> {
+        let definitions = self.column_definitions(fragment, columns).await?;
+        let name = quote_identifier(&fragment.name);
+        Ok(format!("DROP TABLE IF EXISTS pg_temp.{name}; CREATE TEMPORARY TABLE {name} ({definitions}) ON COMMIT DROP"))
     }
 
     /// The columns as home calls their types.
@@ -179,8 +263,8 @@ impl Session {
         Ok(definitions.join(", "))
     }
 
-    /// A statement with parameters at home, for its effect.
-    async fn run_bound(&mut self, sql: &str, parameters: &[atoll_proto::v1::Parameter]) -> Result<()> {
+    /// A statement with parameters at home, for its effect; yields the rows of its tag.
+    async fn run_bound(&mut self, sql: &str, parameters: &[Parameter]) -> Result<u64> {
         let path = self.plain_path();
         let mut out = BytesMut::new();
         let types: Vec<u32> = parameters.iter().map(|parameter| parameter.type_oid).collect();
@@ -199,7 +283,7 @@ impl Session {
                 lane.collect(1).await
             })
             .await;
-        result.map(drop).map_err(|error| match error {
+        result.map(|sets| rows_of(&sets)).map_err(|error| match error {
             Error::Server(mut fields) => {
                 fields.remove(b'P');
                 Error::Server(fields)
@@ -208,13 +292,13 @@ impl Session {
         })
     }
 
-    /// Streams one group's rows into the staging table.
+    /// Streams one group's rows into the staging table; yields their number.
     async fn copy_fragment(
         &mut self,
         group: atoll_planner::directory::GroupIndex,
         table: &str,
         lanes: &mut super::scatter::Lanes,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let transaction = self.transaction.as_mut().ok_or_else(|| Error::internal("staging outside a transaction"))?;
         let home = transaction.position(Place::HOME).ok_or_else(|| Error::internal("home did not join"))?;
         let source = match lanes.get(&group) {
@@ -257,6 +341,25 @@ impl Session {
         home.lane.send(out.freeze()).await?;
         let answered = home.lane.collect(1).await;
         copied?;
-        answered.map(drop)
+        answered.map(|sets| rows_of(&sets))
     }
+}
+
+fn rows_of(sets: &[ResultSet]) -> u64 {
+    sets.first().and_then(|set| decode::rows_of_tag(&set.tag)).unwrap_or(0)
+}
+
+/// Has a group's part give only rows within limits; their keys are further parameters.
+fn apply(limits: &[Limit], part: &mut GroupFragment, parameters: &mut Vec<Parameter>) {
+    if limits.is_empty() {
+        return;
+    }
+    let mut conditions = Vec::with_capacity(limits.len());
+    for limit in limits {
+        parameters.push(limit.parameter());
+        // Not `= ANY`, which a plan that is kept would look through once for each row.
+        let keys = format!("(SELECT pg_catalog.unnest(${}))", parameters.len());
+        conditions.push(format!("limited.{} IN {keys}", quote_identifier(&limit.column)));
+    }
+    part.sql = format!("SELECT * FROM ({}) AS limited WHERE {}", part.sql, conditions.join(" AND "));
 }

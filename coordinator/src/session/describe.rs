@@ -106,6 +106,15 @@ impl Session {
                 let place = self.place_of(relay.site);
                 self.ask_postgres(&statement.text, &statement.types, place).await?
             }
+            Plan::Gather(gather) => {
+                match self.ask_postgres(&statement.text, &statement.types, Place::CATALOG).await {
+                    // Temporary tables are known at home only.
+                    Err(error) if error.sqlstate() == "42P01" && self.has_own(Place::HOME) => {
+                        self.describe_merge(&gather.merge, statement).await?
+                    }
+                    asked => asked?,
+                }
+            }
             _ => self.ask_postgres(&statement.text, &statement.types, Place::CATALOG).await?,
         };
         let description = Arc::new(description);

@@ -42,6 +42,8 @@ pub struct Bound {
     pub types: Vec<u32>,
     /// The answer describes its rows itself (SQL's EXECUTE in the simple protocol).
     pub describe: bool,
+    /// A description of the answer's rows that is not the backend's, to come before them.
+    pub described: Option<Bytes>,
 }
 
 impl Bound {
@@ -49,7 +51,7 @@ impl Bound {
         let bind = Bind::decode(&frame)?;
         let (parameters, parameter_formats, result_formats) =
             (bind.parameters, bind.parameter_formats, bind.result_formats);
-        Ok(Self { parameters, parameter_formats, result_formats, frame, types: Vec::new(), describe })
+        Ok(Self { parameters, parameter_formats, result_formats, frame, types: Vec::new(), describe, described: None })
     }
 
     /// Whether a value sent as text cannot be text.

@@ -56,7 +56,7 @@ impl Session {
                 settle(&mut lane, &self.settings_at(place), self.id).await?;
                 set_path(&mut lane, path, &mut prelude);
                 let transaction = self.transaction.as_mut().expect("checked above");
-                for sql in transaction.opening() {
+                for sql in transaction.opening(place) {
                     prelude.push(&sql);
                 }
                 // What is in force when the block opens is what a rollback gives back.

@@ -497,6 +497,13 @@ impl Session {
             return Err(Error::sql("25P01", "DECLARE CURSOR can only be used in transaction blocks"));
         }
         let residue = if hold { Residue::Pins } else { Residue::Clean };
+        let first = tokens(query).first().map(|token| token.span.of(query).to_ascii_lowercase()).unwrap_or_default();
+        if !matches!(first.as_str(), "select" | "with" | "values" | "table" | "(") {
+            // PostgreSQL says that it is no query.
+            let path = self.plain_path();
+            let effects = (Access::Read, Residue::Clean);
+            return self.relay_statement(Place::CATALOG, &path, &statement.text, statement, ask, effects).await;
+        }
         let inner = self.plan(query, &statement.types).await?;
         let (place, path) = match &inner.plan {
             Plan::Relay(Relay { site, text: None, .. }) => (self.place_of(*site), self.plain_path()),
@@ -506,7 +513,7 @@ impl Session {
                 Some((place, path, Some(query_there))) => {
                     let sql = format!("{}{query_there}", cursor_head(&statement.text, query)?);
                     self.relay_statement(place, &path, &sql, statement, ask, (Access::Read, residue)).await?;
-                    self.cursors.insert(name.to_owned(), Cursor { place, description: None });
+                    self.cursors.insert(name.to_owned(), Cursor { place, description: None, binary: false });
                     return Ok(());
                 }
                 None => match &sharded.many {
@@ -527,7 +534,7 @@ impl Session {
             _ => (Place::CATALOG, self.plain_path()),
         };
         self.relay_statement(place, &path, &statement.text, statement, ask, (Access::Read, residue)).await?;
-        self.cursors.insert(name.to_owned(), Cursor { place, description: None });
+        self.cursors.insert(name.to_owned(), Cursor { place, description: None, binary: false });
         Ok(())
     }
 
@@ -562,13 +569,32 @@ impl Session {
         residue: Residue,
     ) -> Result<()> {
         let head = cursor_head(&statement.text, query)?;
+        if self.is_read_only() {
+            return Err(Error::unsupported("a cursor over several shards in a READ ONLY transaction is not supported")
+                .with_hint("Declare it in a transaction that may write, or run the query without a cursor."));
+        }
         let inner = self.plan(query, &statement.types).await?;
-        let described = self.describe(&inner).await?;
+        let described = self.describe(&inner).await.map_err(|error| moved(error, head.chars().count() as u32))?;
         self.stage_fragments(merge, &inner, ask).await.inspect_err(|_| self.note_failure())?;
         let path = self.plain_path();
         let sql = format!("{head}{}", merge.sql);
         self.relay_statement(Place::HOME, &path, &sql, statement, ask, (Access::Read, residue)).await?;
-        self.cursors.insert(name.to_owned(), Cursor { place: Place::HOME, description: Some(described) });
+        // Later statements stage under the same names, which the open cursor would keep them from.
+        let kept: Vec<String> = merge
+            .fragments
+            .iter()
+            .map(|fragment| {
+                let name = quote_identifier(&fragment.name);
+                self.staged_kept += 1;
+                format!(
+                    "ALTER TABLE pg_temp.{name} RENAME TO {}",
+                    quote_identifier(&format!("{}_kept_{}", fragment.name, self.staged_kept))
+                )
+            })
+            .collect();
+        self.run_at(Place::HOME, &path, &kept.join("; "), false).await?;
+        let binary = tokens(head).iter().any(|token| token.is_keyword(head, "binary"));
+        self.cursors.insert(name.to_owned(), Cursor { place: Place::HOME, description: Some(described), binary });
         Ok(())
     }
 
@@ -598,11 +624,20 @@ impl Session {
                 let known = self.cursors.get(name);
                 let described = known.and_then(|cursor| cursor.description.clone());
                 let place = known.map_or(Place::CATALOG, |cursor| cursor.place);
+                let formats: &[i16] = if known.is_some_and(|cursor| cursor.binary) { &[1] } else { &[] };
                 let fetches = statement.text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("fetch"));
                 if let Some(description) = described.filter(|_| fetches && ask.describes()) {
                     let (path, effects) = (self.plain_path(), (Access::Read, Residue::Clean));
                     return self
-                        .relay_described(&description, (place, &path), &statement.text, statement, ask, effects)
+                        .relay_described(
+                            &description,
+                            formats,
+                            (place, &path),
+                            &statement.text,
+                            statement,
+                            ask,
+                            effects,
+                        )
                         .await;
                 }
                 place
@@ -629,6 +664,16 @@ impl Session {
         self.tier = Tier::Relay;
         Ok(())
     }
+}
+
+/// An error whose position is in a part of the statement, with this many characters before it.
+fn moved(mut error: Error, before: u32) -> Error {
+    if let Error::Server(fields) = &mut error
+        && let Some(position) = fields.get(b'P').and_then(|text| text.parse::<u32>().ok())
+    {
+        fields.set_position(Some(position + before));
+    }
+    error
 }
 
 /// The text of a DECLARE before its query.

@@ -445,6 +445,7 @@ impl Session {
                 statements: HashMap::new(),
                 portals: HashMap::new(),
                 cursors: HashMap::new(),
+                staged_kept: 0,
                 skipping: false,
                 batch_synced: true,
                 within: Within::default(),

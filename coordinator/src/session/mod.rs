@@ -101,6 +101,8 @@ pub struct Session {
     portals: HashMap<String, Portal>,
     /// SQL cursors: where each lives.
     cursors: HashMap<String, Cursor>,
+    /// Staged tables that open cursors read, so far.
+    staged_kept: u64,
     /// After an error in the extended protocol: messages are skipped up to the next Sync.
     skipping: bool,
     /// Whether the messages being answered end with a Sync (or are a simple Query).
@@ -115,6 +117,14 @@ struct Cursor {
     place: Place,
     /// Its rows as the catalog database describes them, when the backend's own description is of staged rows.
     description: Option<Arc<Description>>,
+    /// FETCH gives binary values, whatever the protocol.
+    binary: bool,
+}
+
+/// As PostgreSQL reads a Boolean setting.
+fn is_on(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    value == "1" || value == "on" || (value.len() >= 1 && ("true".starts_with(&value) || "yes".starts_with(&value)))
 }
 
 static TRANSACTIONS: AtomicU64 = AtomicU64::new(1);
@@ -288,6 +298,45 @@ impl Session {
         if let Some(transaction) = &mut self.transaction {
             transaction.failed = true;
         }
+    }
+
+    /// Whether the transaction, or the one that a statement would open, may not write.
+    pub fn is_read_only(&self) -> bool {
+        let said = self.transaction.as_ref().and_then(|transaction| transaction.last_mode("READ ONLY", "READ WRITE"));
+        said.unwrap_or_else(|| self.settings.get("default_transaction_read_only").is_some_and(is_on))
+    }
+
+    /// Whether an open transaction's statements all see one snapshot.
+    pub fn keeps_its_snapshot(&self) -> bool {
+        let Some(transaction) = self.transaction.as_ref().filter(|transaction| transaction.explicit) else {
+            return false;
+        };
+        let said = ["REPEATABLE READ", "SERIALIZABLE"]
+            .into_iter()
+            .find_map(|level| transaction.last_mode(level, "READ COMMITTED").filter(|kept| *kept));
+        said.unwrap_or_else(|| {
+            let default = self.settings.get("default_transaction_isolation").unwrap_or("read committed");
+            transaction.last_mode("READ COMMITTED", "READ UNCOMMITTED").is_none()
+                && !default.to_ascii_lowercase().starts_with("read")
+        })
+    }
+
+    /// The snapshots of the transaction at home and on every group, for another to see the same.
+    ///
+    /// # Errors
+    /// As [`Session::hold`].
+    pub async fn export_snapshots(&mut self) -> Result<Vec<(Place, String)>> {
+        let groups = self.facts().directory.groups.len();
+        let path = self.plain_path();
+        let mut snapshots = Vec::with_capacity(groups);
+        for group in 0..groups {
+            let place = Place::data(atoll_planner::directory::GroupIndex(group));
+            let sets = self.run_at(place, &path, "SELECT pg_catalog.pg_export_snapshot()", false).await?;
+            let name =
+                sets.first().ok_or_else(|| Error::internal("a group exported no snapshot"))?.scalar()?.to_owned();
+            snapshots.push((place, name));
+        }
+        Ok(snapshots)
     }
 
     /// 25P02 for everything but the end of a failed block.

@@ -275,6 +275,8 @@ impl Session {
                 due.push_back(Expect::ParseComplete { register: None, hidden: true });
                 frontend::bind_renamed(&bound.frame, "", "", &mut out)?;
                 due.push_back(Expect::BindComplete { hidden: true });
+                // What fails before it runs is not described.
+                due.extend(bound.described.clone().map(Expect::Local));
                 if bound.describe {
                     frontend::describe(b'P', "", &mut out);
                     due.push_back(Expect::Description { hide_no_data: true });

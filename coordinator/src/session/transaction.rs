@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use atoll_planner::quote_identifier;
+use atoll_planner::{quote_identifier, quote_literal};
 use futures_util::future::join_all;
 
 use super::settings::Settings;
@@ -34,6 +34,8 @@ pub struct Transaction {
     pub participants: Vec<Participant>,
     /// SET TRANSACTION statements so far.
     modes: Vec<String>,
+    /// Snapshots of another transaction that places are to see.
+    pub snapshots: Vec<(Place, String)>,
     /// Open savepoints, oldest first, with the settings at their time.
     savepoints: Vec<(String, Arc<Settings>)>,
     pub failed: bool,
@@ -70,6 +72,7 @@ impl Transaction {
             begin,
             participants: Vec::new(),
             modes: Vec::new(),
+            snapshots: Vec::new(),
             savepoints: Vec::new(),
             failed: false,
             settings_on_rollback: settings.clone(),
@@ -93,9 +96,26 @@ impl Transaction {
     }
 
     /// The messages that open the block on a new participant: BEGIN, and the savepoints already set.
-    pub fn opening(&self) -> impl Iterator<Item = String> {
+    pub fn opening(&self, place: Place) -> impl Iterator<Item = String> {
         let savepoints = self.savepoints.iter().map(|(name, _)| format!("SAVEPOINT {}", quote_identifier(name)));
-        std::iter::once(self.begin.clone()).chain(self.modes.iter().cloned()).chain(savepoints)
+        let snapshot = self.snapshots.iter().find(|(other, _)| *other == place);
+        let snapshot = snapshot.map(|(_, name)| format!("SET TRANSACTION SNAPSHOT {}", quote_literal(name)));
+        std::iter::once(self.begin.clone()).chain(snapshot).chain(self.modes.iter().cloned()).chain(savepoints)
+    }
+
+    /// BEGIN with its modes, and SET TRANSACTION after it: what they say of `one` against `other`, the last word counting.
+    pub fn last_mode(&self, one: &str, other: &str) -> Option<bool> {
+        let last = |text: &str| {
+            let text = text.to_ascii_uppercase();
+            let words: Vec<&str> =
+                text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+            let text = words.join(" ");
+            match (text.rfind(one), text.rfind(other)) {
+                (None, None) => None,
+                (one, other) => Some(one > other),
+            }
+        };
+        self.modes.iter().rev().chain([&self.begin]).find_map(|text| last(text))
     }
 
     /// SET TRANSACTION: for those that joined, and for those that will.

@@ -12,8 +12,8 @@ use crate::directory::ColocationId;
 use crate::names::{Found, Routine, Target};
 use crate::plan::KeySource;
 use crate::syntax::{
-    Body, Child, Distinct, Expr, ExprKind, FromItem, Ident, JoinCondition, JoinKind, LimitCount, Name, Query, Select,
-    Statement, TableRef, With,
+    Body, Child, Distinct, Expr, ExprKind, FromItem, Ident, JoinCondition, JoinKind, LimitCount, Name, OtherName,
+    Query, Select, Statement, TableRef, With,
 };
 
 /// Output columns of a query; `None` when their names are not known.
@@ -351,7 +351,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         for item in &select.items {
             match &item.expr.kind {
                 ExprKind::Star(name) => outputs.extend(self.star_outputs(scope, name.as_ref())?),
-                ExprKind::Other { name: crate::syntax::OtherName::Fixed("*"), .. } => return None,
+                ExprKind::Other { name: OtherName::Fixed("*"), .. } => return None,
                 kind => {
                     let name = match (&item.alias, kind) {
                         (Some(alias), _) => Some(alias.name.clone()),
@@ -419,7 +419,10 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     ) -> Joined<'t, 'a> {
         let first = self.analysis.occurrences.len();
         match item {
-            FromItem::Table(table) => return self.table(table, scope, block),
+            FromItem::Table(table) => {
+                table.sample_exprs.iter().for_each(|expr| self.expr(expr, scope));
+                return self.table(table, scope, block);
+            }
             FromItem::Query { lateral, query, alias, .. } => {
                 let outputs = self.query(query, if *lateral { Some(scope) } else { outer }, Some(block));
                 let columns = alias.as_ref().map_or(&[][..], |alias| &alias.columns);
@@ -433,6 +436,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
                     Some(name) => name.name.as_ref(),
                     None => match exprs.first().map(|expr| &expr.kind) {
                         Some(ExprKind::Call(call)) => call.name.last(),
+                        Some(ExprKind::Other { name: OtherName::Fixed(name), .. }) => name,
                         _ => "",
                     },
                 };
@@ -555,7 +559,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
                 let routine = self.facts.find_function(&call.name);
                 self.analysis.functions.push(FunctionUse { call, routine });
             }
-            ExprKind::Other { name: crate::syntax::OtherName::Fixed("*"), .. } => self.analysis.stars = true,
+            ExprKind::Other { name: OtherName::Fixed("*"), .. } => self.analysis.stars = true,
             _ => {}
         }
         let mut queries: Vec<&'t Query<'a>> = Vec::new();

@@ -7,7 +7,7 @@ use crate::edits::{Edits, append, push_text};
 use crate::names::Routine;
 use crate::plan::{Merge, Template};
 use crate::scan::Span;
-use crate::syntax::{Call, Child, Expr, ExprKind};
+use crate::syntax::{Call, Child, Expr, ExprKind, OtherName};
 
 /// The fragment's columns while the merge query is written.
 struct Parts<'c, 'a> {
@@ -118,6 +118,12 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
                 return Some(format!("g{}", parts.groups.len() - 1));
             }
             ExprKind::Star(_) => return None,
+            // A column without a label gives its name, which it has in the fragment no more.
+            ExprKind::Other { name: OtherName::Fixed("xmlforest" | "xmlattributes"), operands }
+                if operands.iter().any(|operand| matches!(operand.kind, ExprKind::Column(_))) =>
+            {
+                return None;
+            }
             _ => {}
         }
         let mut edits = Edits::default();

@@ -207,6 +207,19 @@ mod tests {
             ("a COLLATE \"C\"", "a"),
             ("(a)", "a"),
             ("cast(a + 1 AS numeric(10, 2))", "numeric"),
+            ("1::float(3)", "float4"),
+            ("bpchar(3) 'a'", "bpchar"),
+            ("COLLATION FOR (a)", "pg_collation_for"),
+            ("treat(a AS int)", "int4"),
+            ("normalize(a, NFC)", "normalize"),
+            ("a IS NFC NORMALIZED", "is_normalized"),
+            ("a IS NOT NORMALIZED", "?column?"),
+            ("(a, b) OVERLAPS (c, d)", "overlaps"),
+            ("a IS DOCUMENT", "?column?"),
+            ("xmlelement(name b, a)", "xmlelement"),
+            ("xmlforest(a)", "xmlforest"),
+            ("xmlexists('b' PASSING a)", "xmlexists"),
+            ("xmlserialize(content a AS text)", "xmlserialize"),
         ] {
             let sql = format!("SELECT {expression}");
             let statement = crate::parser::parse_statement(&sql, &crate::scan::tokens(&sql)).unwrap();

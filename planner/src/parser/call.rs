@@ -10,18 +10,21 @@ use crate::syntax::{Call, Expr, ExprKind, Ident, Name, OrderItem, TypeName, Wind
 impl<'a> Parser<'a, '_> {
     /// Functions with keywords among their arguments, under the names they really have.
     pub(super) fn special_call(&mut self, start: usize, lower: &[u8]) -> Parse<Expr<'a>> {
-        let name_span = self.peek().map_or_else(Span::default, |token| token.span);
         self.at += 1;
+        if lower == b"collation" {
+            self.expect_word("for")?;
+        }
+        let name_span = self.since(start);
         let from = self.end();
-        let mut name = match lower {
+        let mut name = Cow::Borrowed(match lower {
+            b"collation" => "pg_collation_for",
             b"extract" => "extract",
             b"position" => "position",
             b"overlay" => "overlay",
             b"substring" => "substring",
             b"normalize" => "normalize",
-            b"treat" => return self.fail(),
             _ => "btrim",
-        };
+        });
         let arguments = self.parenthesised(|parser| {
             let mut arguments = Vec::new();
             match lower {
@@ -38,9 +41,9 @@ impl<'a> Parser<'a, '_> {
                 }
                 b"trim" => {
                     if parser.word("leading") {
-                        name = "ltrim";
+                        name = Cow::Borrowed("ltrim");
                     } else if parser.word("trailing") {
-                        name = "rtrim";
+                        name = Cow::Borrowed("rtrim");
                     } else {
                         parser.word("both");
                     }
@@ -51,11 +54,24 @@ impl<'a> Parser<'a, '_> {
                         arguments.extend(parser.comma_separated(Self::expr)?);
                     }
                 }
+                b"normalize" => {
+                    arguments.push(parser.expr()?);
+                    // The form is a word, never a column.
+                    if parser.symbol(",") {
+                        parser.any_identifier()?;
+                    }
+                }
+                b"treat" => {
+                    arguments.push(parser.expr()?);
+                    parser.expect_word("as")?;
+                    // It calls the function of the type's name.
+                    name = parser.type_name()?.name;
+                }
                 _ => loop {
                     if parser.is_symbol(")") {
                         break;
                     }
-                    arguments.push(parser.expr()?);
+                    arguments.push(parser.argument()?);
                     let more = parser.symbol(",")
                         || ["placing", "from", "for", "similar", "escape"].iter().any(|word| parser.word(word));
                     if !more {
@@ -65,7 +81,7 @@ impl<'a> Parser<'a, '_> {
             }
             Ok(arguments)
         })?;
-        let parts = vec![Ident { name: Cow::Borrowed(name), span: name_span }];
+        let parts = vec![Ident { name, span: name_span }];
         let call = Call {
             name: Name { parts },
             special: true,
@@ -131,11 +147,7 @@ impl<'a> Parser<'a, '_> {
             }
             loop {
                 call.variadic |= self.word("variadic");
-                let named = self.symbol_at(1, "=>") || self.symbol_at(1, ":=");
-                if named {
-                    self.at += 2;
-                }
-                call.arguments.push(self.expr()?);
+                call.arguments.push(self.argument()?);
                 if !self.symbol(",") {
                     break;
                 }
@@ -160,7 +172,9 @@ impl<'a> Parser<'a, '_> {
                 parser.expr()
             })?);
         }
-        if self.word("over") {
+        let named = self.peek_at(1).is_some_and(|token| self.is_column_name(token));
+        if self.is_word("over") && (named || self.symbol_at(1, "(")) {
+            self.at += 1;
             call.over = Some(if self.is_symbol("(") {
                 self.window()?
             } else {
@@ -168,6 +182,14 @@ impl<'a> Parser<'a, '_> {
             });
         }
         Ok(self.make(start, ExprKind::Call(Box::new(call))))
+    }
+
+    /// `x`, `name => x` or `name := x`
+    fn argument(&mut self) -> Parse<Expr<'a>> {
+        if self.symbol_at(1, "=>") || self.symbol_at(1, ":=") {
+            self.at += 2;
+        }
+        self.expr()
     }
 
     /// A window's definition in its parentheses.

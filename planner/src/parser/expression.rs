@@ -1,7 +1,7 @@
 //! Expressions.
 
 use super::{CHAIN_MAX, Parse, Parser, keywords};
-use crate::scan::{Token, TokenKind};
+use crate::scan::{Span, Token, TokenKind};
 use crate::syntax::{Comparison, Expr, ExprKind, Name, OtherName, Query};
 
 /// Precedences, loosest first.
@@ -64,6 +64,11 @@ impl<'a> Parser<'a, '_> {
             let operand = self.expr_above(level::NOT - 1)?;
             return Ok(self.make(start, ExprKind::Not(Box::new(operand))));
         }
+        if token.is_keyword(self.sql, "operator") && self.symbol_at(1, "(") {
+            let operator = self.qualified_operator()?;
+            let operand = self.expr_above(level::OPERATOR)?;
+            return Ok(self.make(start, ExprKind::Unary { operator, operand: Box::new(operand) }));
+        }
         if token.kind == TokenKind::Symbol {
             let text = self.text(&token);
             let floor = match text {
@@ -80,6 +85,14 @@ impl<'a> Parser<'a, '_> {
         }
         let primary = self.primary()?;
         self.postfix(primary, start)
+    }
+
+    /// `OPERATOR(schema.operator)`
+    fn qualified_operator(&mut self) -> Parse<Span> {
+        let start = self.start();
+        self.at += 1;
+        self.skip_parentheses()?;
+        Ok(self.since(start))
     }
 
     /// Subscripts and fields.
@@ -142,11 +155,8 @@ impl<'a> Parser<'a, '_> {
             let cast = self.make(start, ExprKind::Cast { operand: Box::new(left), target });
             return Ok((cast, true));
         }
-        if own == level::COMPARISON || own == level::OPERATOR || own == level::SUM || own == level::PRODUCT {
-            let equal = text == "=";
-            if let Some(quantified) = self.quantified(&left, start, equal)? {
-                return Ok((quantified, true));
-            }
+        if let Some(quantified) = self.quantified(&left, start, text == "=")? {
+            return Ok((quantified, true));
         }
         let right = Box::new(self.expr_above(own)?);
         let left = Box::new(left);
@@ -218,7 +228,8 @@ impl<'a> Parser<'a, '_> {
                 Ok((self.other(start, OtherName::None, vec![left]), true))
             }
             Some(b'n') if is("not") => {
-                let range = ["in", "like", "ilike", "similar", "between"].iter().any(|word| self.word_at(1, word));
+                let range = ["in", "like", "ilike", "between"].iter().any(|word| self.word_at(1, word))
+                    || (self.word_at(1, "similar") && self.word_at(2, "to"));
                 if !range || level::RANGE <= floor {
                     return Ok((left, false));
                 }
@@ -227,7 +238,8 @@ impl<'a> Parser<'a, '_> {
             }
             Some(b'i') if is("in") || is("ilike") => self.range_if(left, start, floor),
             Some(b'l') if is("like") => self.range_if(left, start, floor),
-            Some(b's') if is("similar") => self.range_if(left, start, floor),
+            // Not so in `substring(a SIMILAR b ESCAPE c)`.
+            Some(b's') if is("similar") && self.word_at(1, "to") => self.range_if(left, start, floor),
             Some(b'b') if is("between") => self.range_if(left, start, floor),
             Some(b'c') if is("collate") && level::COLLATE > floor => {
                 self.at += 1;
@@ -248,9 +260,7 @@ impl<'a> Parser<'a, '_> {
                 Ok((self.other(start, OtherName::Fixed("timezone"), vec![left, zone]), true))
             }
             Some(b'o') if is("operator") && self.symbol_at(1, "(") && level::OPERATOR > floor => {
-                self.at += 1;
-                let operator = self.since(token.span.start);
-                self.skip_parentheses()?;
+                let operator = self.qualified_operator()?;
                 if let Some(quantified) = self.quantified(&left, start, false)? {
                     return Ok((quantified, true));
                 }
@@ -283,7 +293,7 @@ impl<'a> Parser<'a, '_> {
 
     fn is_test(&mut self, left: Expr<'a>, start: usize) -> Parse<Expr<'a>> {
         self.at += 1;
-        self.word("not");
+        let negated = self.word("not");
         if self.words(&["distinct", "from"]) {
             let right = self.expr_above(level::IS)?;
             return Ok(self.other(start, OtherName::None, vec![left, right]));
@@ -292,7 +302,8 @@ impl<'a> Parser<'a, '_> {
             self.at += 1;
         }
         if self.word("normalized") {
-            return Ok(self.other(start, OtherName::Fixed("is_normalized"), vec![left]));
+            let name = if negated { OtherName::None } else { OtherName::Fixed("is_normalized") };
+            return Ok(self.other(start, name, vec![left]));
         }
         if !self.any_word(&["null", "true", "false", "unknown", "document"]) {
             return self.fail();
@@ -327,7 +338,7 @@ impl<'a> Parser<'a, '_> {
             if !symmetric {
                 self.word("asymmetric");
             }
-            let low = self.expr_above(level::RANGE)?;
+            let low = self.expr_above(level::IS)?;
             self.expect_word("and")?;
             let high = self.expr_above(level::RANGE)?;
             let name = if negated || symmetric { OtherName::None } else { OtherName::Between };
@@ -425,10 +436,19 @@ impl<'a> Parser<'a, '_> {
                 return Ok(typed);
             }
         }
+        let first = self.at;
         let function = self.name_of_function_or_column()?;
         match function {
             (name, true) => Ok(self.make(start, ExprKind::Star(Some(name)))),
-            (name, false) if self.is_symbol("(") => self.call(start, name),
+            (name, false) if self.is_symbol("(") => {
+                let call = self.call(start, name)?;
+                if !self.peek().is_some_and(Token::is_string) {
+                    return Ok(call);
+                }
+                // A type's name with a modifier.
+                self.at = first;
+                self.constant_of_type(start)
+            }
             (name, false) => {
                 let first = self.tokens.iter().find(|token| token.span == name.parts[0].span);
                 if first.is_some_and(|token| !self.is_column_name(token)) {
@@ -479,18 +499,25 @@ impl<'a> Parser<'a, '_> {
         if !plain && !wordy {
             return Ok(None);
         }
-        let constant = self.attempt(|parser| {
-            let mut target = parser.type_name()?;
-            let Some(string) = parser.peek().copied().filter(Token::is_string) else { return parser.fail() };
-            parser.at += 1;
-            if target.name == "interval" && target.schema.is_none() {
-                target.modified |= parser.interval_fields()?;
-            }
-            let value = string.string_value(parser.sql);
-            let operand = Expr { span: string.span, kind: ExprKind::String(value) };
-            Ok(parser.make(start, ExprKind::Cast { operand: Box::new(operand), target }))
-        });
-        Ok(constant.ok())
+        // Not counted as a retry: however many constants there are, each is read once, and a type's name is short.
+        let at = self.at;
+        let constant = self.constant_of_type(start).ok();
+        if constant.is_none() {
+            self.at = at;
+        }
+        Ok(constant)
+    }
+
+    fn constant_of_type(&mut self, start: usize) -> Parse<Expr<'a>> {
+        let mut target = self.type_name()?;
+        let Some(string) = self.peek().copied().filter(Token::is_string) else { return self.fail() };
+        self.at += 1;
+        if target.name == "interval" && target.schema.is_none() {
+            target.modified |= self.interval_fields()?;
+        }
+        let value = string.string_value(self.sql);
+        let operand = Expr { span: string.span, kind: ExprKind::String(value) };
+        Ok(self.make(start, ExprKind::Cast { operand: Box::new(operand), target }))
     }
 
     /// Expressions that begin with a keyword of their own; `None` when the word is an ordinary name here.
@@ -518,6 +545,9 @@ impl<'a> Parser<'a, '_> {
             b"extract" | b"position" | b"overlay" | b"substring" | b"trim" | b"normalize" | b"treat" if parenthesis => {
                 return self.special_call(start, lower).map(Some);
             }
+            b"collation" if self.word_at(1, "for") && self.symbol_at(2, "(") => {
+                return self.special_call(start, lower).map(Some);
+            }
             b"current_date" | b"current_time" | b"current_timestamp" | b"localtime" | b"localtimestamp"
             | b"current_role" | b"current_user" | b"session_user" | b"user" | b"current_catalog" | b"system_user" => {
                 return self.bare_call(start).map(Some);
@@ -535,14 +565,7 @@ impl<'a> Parser<'a, '_> {
                 let operands = self.parenthesised(|parser| parser.comma_separated(Self::expr))?;
                 return Ok(Some(self.other(start, OtherName::Fixed(fixed), operands)));
             }
-            _ if lower.starts_with(b"xml")
-                && parenthesis
-                && lower != b"xml"
-                && lower != b"xmlagg"
-                && lower != b"xmlcomment" =>
-            {
-                return self.fail();
-            }
+            _ if parenthesis && lower.starts_with(b"xml") => return self.xml(start, lower),
             _ => return Ok(None),
         };
         self.at += 1;

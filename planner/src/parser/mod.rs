@@ -1,8 +1,8 @@
 //! A parser for PostgreSQL's queries and data-modifying statements: recursive descent over [`crate::scan`]'s tokens, expressions by
 //! precedence as PostgreSQL's `gram.y` orders them.
 //!
-//! It is not a validator: it accepts some statements that PostgreSQL rejects. What it does not know (XMLTABLE, SEARCH and CYCLE,
-//! SQL/JSON) it reports as [`Unparsed`], and the caller decides on the tokens alone.
+//! It is not a validator: it accepts some statements that PostgreSQL rejects. What it does not know (SQL/JSON) it reports
+//! as [`Unparsed`], and the caller decides on the tokens alone.
 
 mod call;
 mod expression;
@@ -10,6 +10,7 @@ mod keywords;
 mod query;
 mod types;
 mod write;
+mod xml;
 
 pub(crate) use keywords::needs_quotes;
 
@@ -28,7 +29,7 @@ type Parse<T> = Result<T, Unparsed>;
 const DEPTH_MAX: usize = 160;
 /// Longer chains of infix operators or set operations are left alone: they nest to the left.
 const CHAIN_MAX: usize = 200;
-/// How often a parenthesis may be read a second way.
+/// How often a parenthesis may be read a second way: nested ones could take turns without end.
 const RETRIES_MAX: usize = 200;
 
 /// Reads one SELECT, VALUES, TABLE, WITH, INSERT, UPDATE, DELETE or MERGE, which must be all of the tokens (semicolons aside).
@@ -108,9 +109,13 @@ impl<'a> Parser<'a, '_> {
         found
     }
 
+    fn words_follow(&self, words: &[&str]) -> bool {
+        words.iter().enumerate().all(|(ahead, word)| self.word_at(ahead, word))
+    }
+
     /// Takes several keywords, if all are next.
     fn words(&mut self, words: &[&str]) -> bool {
-        let found = words.iter().enumerate().all(|(ahead, word)| self.word_at(ahead, word));
+        let found = self.words_follow(words);
         if found {
             self.at += words.len();
         }
@@ -147,10 +152,10 @@ impl<'a> Parser<'a, '_> {
         if self.retries >= RETRIES_MAX {
             return self.fail();
         }
-        self.retries += 1;
         let (at, depth) = (self.at, self.depth);
         let result = parse(self);
         if result.is_err() {
+            self.retries += 1;
             (self.at, self.depth) = (at, depth);
         }
         result
@@ -224,6 +229,7 @@ impl<'a> Parser<'a, '_> {
 mod tests {
     use super::parse_statement;
     use crate::scan::tokens;
+    use crate::syntax::{Body, Child, Expr, ExprKind, FromItem, JoinCondition, Query, Statement};
 
     fn parses(sql: &str) -> bool {
         parse_statement(sql, &tokens(sql)).is_ok()
@@ -270,6 +276,114 @@ mod tests {
         ] {
             let result = parse_statement(sql, &tokens(sql));
             assert!(result.is_ok(), "{sql}: at {:?}", result.map_err(|error| &sql[error.position..]).err());
+        }
+    }
+
+    /// The texts of all columns below an expression, each of whose spans lies in its parent's.
+    fn columns_of<'s>(expr: &Expr<'_>, sql: &'s str, found: &mut Vec<&'s str>) {
+        if let ExprKind::Column(_) = expr.kind {
+            found.push(expr.span.of(sql));
+        }
+        expr.children(&mut |child| match child {
+            Child::Expr(inner) => {
+                assert!(expr.span.start <= inner.span.start && inner.span.end <= expr.span.end, "{sql}: {inner:?}");
+                columns_of(inner, sql, found);
+            }
+            Child::Query(query) => columns_in(query, sql, found),
+        });
+    }
+
+    fn columns_in<'s>(query: &Query<'_>, sql: &'s str, found: &mut Vec<&'s str>) {
+        for cte in query.with.iter().flat_map(|with| &with.ctes) {
+            if let Statement::Query(inner) = &cte.statement {
+                columns_in(inner, sql, found);
+            }
+        }
+        match &query.body {
+            Body::Select(select) => {
+                let groups = select.group_by.iter().flat_map(|group| &group.exprs);
+                let items = select.items.iter().map(|item| &item.expr);
+                items.chain(&select.selection).chain(groups).for_each(|expr| columns_of(expr, sql, found));
+                select.from.iter().for_each(|item| columns_from(item, sql, found));
+            }
+            Body::SetOperation { left, right, .. } => {
+                columns_in(left, sql, found);
+                columns_in(right, sql, found);
+            }
+            _ => {}
+        }
+        query.order_by.iter().for_each(|item| columns_of(&item.expr, sql, found));
+    }
+
+    fn columns_from<'s>(item: &FromItem<'_>, sql: &'s str, found: &mut Vec<&'s str>) {
+        match item {
+            FromItem::Table(table) => table.sample_exprs.iter().for_each(|expr| columns_of(expr, sql, found)),
+            FromItem::Query { query, .. } => columns_in(query, sql, found),
+            FromItem::Function { exprs, .. } => exprs.iter().for_each(|expr| columns_of(expr, sql, found)),
+            FromItem::Join { left, right, condition, .. } => {
+                columns_from(left, sql, found);
+                columns_from(right, sql, found);
+                if let JoinCondition::On(expr) = condition {
+                    columns_of(expr, sql, found);
+                }
+            }
+        }
+    }
+
+    /// The columns of these statements, and nothing else in them, are called `c` and a digit.
+    #[test]
+    fn finds_columns() {
+        for sql in [
+            "WITH RECURSIVE t(a) AS (SELECT c1 FROM x UNION ALL SELECT c2 FROM t) SEARCH DEPTH FIRST BY a SET s SELECT * FROM t ORDER BY c3",
+            "WITH RECURSIVE t AS (SELECT c1 FROM x UNION SELECT c2 FROM t) SEARCH BREADTH FIRST BY a, b SET s CYCLE a, b SET m USING p, u AS (SELECT c3) SELECT c4 FROM t",
+            "WITH RECURSIVE t AS (SELECT c1) CYCLE a SET m TO interval '1' day DEFAULT point '(0,0)' USING p SELECT c2 FROM t",
+            "WITH RECURSIVE search AS (SELECT c1), cycle AS (SELECT c2) SELECT c3 FROM search, cycle",
+            "SELECT U&'d!0061ta' UESCAPE '!', c1 LIKE U&'\\0061' ESCAPE 'x', date U&'a' UESCAPE '*' AS U&\"d!0061\" UESCAPE '!' FROM t",
+            "SELECT substring(c1 SIMILAR c2 ESCAPE c3), substring(c4 SIMILAR TO c5), substring(c6 FROM c7 FOR c8), substring(c9 FOR '1')",
+            "SELECT substring(string => c1, start => c2), overlay(c3 PLACING c4 FROM c5 FOR c6), position(c7 || 'a' IN c8)",
+            "SELECT trim(LEADING c1 FROM c2), trim(TRAILING FROM c3), trim(BOTH c4), extract(minute FROM c5), extract('year' FROM c6)",
+            "SELECT normalize(c1), normalize(c2, NFC), COLLATION FOR (c3 || 'a'), treat(c4 AS int), treat(c5 AS s.t)",
+            "SELECT c1 IS NORMALIZED, c2 IS NOT NFKD NORMALIZED AND c3, c4 AT TIME ZONE c5, (c6, c7) OVERLAPS (c8, c9)",
+            "SELECT ROW(c1, c2) IS NOT DISTINCT FROM ROW(c3), c4 ISNULL, c5 NOTNULL, c6 IS NOT UNKNOWN, c7 IS DOCUMENT",
+            "SELECT c1[1:2], c2[:c3], c4[c5:], c6[:], (c7).f[c8:c9]",
+            "SELECT f(c1, VARIADIC c2), f(a => c3, b := c4), f(DISTINCT c5 ORDER BY c6), f(t.*), f(c7) FILTER (WHERE c8)",
+            "SELECT OPERATOR(pg_catalog.-) c1, c2 OPERATOR(pg_catalog.+) c3, c4 OPERATOR(s.=) ANY (c5), c6 ^ ALL (c7)",
+            "SELECT INTERVAL '1' DAY TO SECOND (3), INTERVAL(3) '1', char varying(3) 'a', bit varying(3) '1', bpchar(3) 'a', s.f(1, 2) 'a'",
+            "SELECT c1::timestamp(3) with time zone, c2::int[3][], c3::int ARRAY[4], c4::bit varying, c5::interval day to second(3)",
+            "SELECT c1 FROM t GROUP BY DISTINCT c2, ROLLUP (c3, (c4, c5)), GROUPING SETS ((), CUBE (c6))",
+            "SELECT c1 FROM t GROUP BY ALL c2 ORDER BY c3 FETCH FIRST (3) ROWS WITH TIES FOR NO KEY UPDATE OF t NOWAIT",
+            "SELECT FROM t, LATERAL ROWS FROM (f(c1) AS (a int), g(c2)) WITH ORDINALITY, collation for (c3), f() over, localtime",
+            "SELECT FROM t * x TABLESAMPLE s.m(c1, (SELECT c2)) REPEATABLE (c3), (a JOIN b USING (x) AS j) AS k (l)",
+            "SELECT f(c1) OVER (w ROWS BETWEEN c2 PRECEDING AND UNBOUNDED FOLLOWING EXCLUDE NO OTHERS), c3 BETWEEN c4 = c5 AND c6",
+            "SELECT xmlelement(name a), xmlelement(name b, xmlattributes(c1, c2 AS x), c3, (SELECT c4)), xmlpi(name a, c5)",
+            "SELECT xmlforest(c1, c2 AS b, c3 || 'x' AS select), xmlconcat(c4, c5), xml_is_well_formed(c6), xmlagg(c7 ORDER BY c8)",
+            "SELECT xmlroot(c1, version c2, standalone yes), xmlroot(c3, version no value, standalone no value), xmlroot(c4, version '1')",
+            "SELECT xmlserialize(content c1 AS char varying(3)), xmlparse(document c2), xmlparse(content c3 preserve whitespace)",
+            "SELECT xmlexists(c1 PASSING BY REF c2), xmlexists('//a' PASSING c3 BY VALUE)",
+            "SELECT FROM xmltable('row' PASSING c1 COLUMNS a int PATH 'p' DEFAULT c2 NOT NULL, b FOR ORDINALITY, d text NULL) AS x (m, n)",
+            "SELECT FROM t LEFT JOIN LATERAL xmltable(XMLNAMESPACES('u' AS x, DEFAULT c1), '/a' PASSING BY REF (SELECT c2) \
+             COLUMNS a interval day to second PATH c3 || 'x') ON c4 = c5",
+        ] {
+            let tokens = tokens(sql);
+            let statement = parse_statement(sql, &tokens);
+            let Ok(Statement::Query(query)) = &statement else {
+                panic!("{sql}: at {:?}", statement.map_err(|error| &sql[error.position..]).err())
+            };
+            let mut found = Vec::new();
+            columns_in(query, sql, &mut found);
+            found.sort_unstable();
+            let words = tokens.iter().map(|token| token.span.of(sql));
+            let mut expected: Vec<&str> =
+                words.filter(|word| matches!(word.as_bytes(), [b'c', digit] if digit.is_ascii_digit())).collect();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn reads_long_lists() {
+        for item in ["date 'a'", "interval", "(SELECT 1)", "x IN (SELECT 1)", "time"] {
+            assert!(parses(&format!("SELECT {item}{}", format!(", {item}").repeat(1000))), "{item}");
         }
     }
 

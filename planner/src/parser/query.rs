@@ -109,9 +109,39 @@ impl<'a> Parser<'a, '_> {
                 parser.words(&["not", "materialized"]);
             }
             let statement = parser.parenthesised(Self::statement)?;
+            parser.search_and_cycle()?;
             Ok(Cte { name, columns, statement })
         })?;
         Ok(Some(With { span: self.since(start), recursive, ctes }))
+    }
+
+    /// SEARCH and CYCLE behind a CTE. They name its own columns and add more, but only to a query that reads itself: the columns of
+    /// such a one are not known anyway.
+    fn search_and_cycle(&mut self) -> Parse<()> {
+        if self.word("search") {
+            if !self.word("depth") {
+                self.expect_word("breadth")?;
+            }
+            self.expect_word("first")?;
+            self.expect_word("by")?;
+            self.comma_separated(Self::identifier)?;
+            self.expect_word("set")?;
+            self.identifier()?;
+        }
+        if self.word("cycle") {
+            self.comma_separated(Self::identifier)?;
+            self.expect_word("set")?;
+            self.identifier()?;
+            if self.word("to") {
+                // Constants.
+                self.expr()?;
+                self.expect_word("default")?;
+                self.expr()?;
+            }
+            self.expect_word("using")?;
+            self.identifier()?;
+        }
+        Ok(())
     }
 
     pub(super) fn statement(&mut self) -> Parse<Statement<'a>> {
@@ -407,7 +437,8 @@ impl<'a> Parser<'a, '_> {
             let mut item = self.parenthesised(Self::item)?;
             if let Some(outer) = self.alias(false)? {
                 match &mut item {
-                    FromItem::Join { alias: slot @ None, .. } => *slot = Some(outer),
+                    // It hides an alias behind USING.
+                    FromItem::Join { alias, .. } => *alias = Some(outer),
                     _ => return self.fail(),
                 }
             }
@@ -428,6 +459,12 @@ impl<'a> Parser<'a, '_> {
             let alias = self.alias(true)?;
             return Ok(FromItem::Function { lateral, exprs, alias, span });
         }
+        if self.is_word("xmltable") && self.symbol_at(1, "(") {
+            let expr = self.xml_table()?;
+            let span = self.since(start);
+            let alias = self.alias(false)?;
+            return Ok(FromItem::Function { lateral, exprs: vec![expr], alias, span });
+        }
         let function = !self.is_word("only") && {
             let mut ahead = 1;
             while self.symbol_at(ahead, ".") {
@@ -435,14 +472,20 @@ impl<'a> Parser<'a, '_> {
             }
             self.symbol_at(ahead, "(")
         };
-        let bare = self.any_word(&[
-            "current_date",
-            "current_timestamp",
-            "current_user",
-            "session_user",
-            "user",
-            "current_schema",
-        ]);
+        let bare = self.words_follow(&["collation", "for"])
+            || self.any_word(&[
+                "current_catalog",
+                "current_date",
+                "current_role",
+                "current_schema",
+                "current_time",
+                "current_timestamp",
+                "current_user",
+                "localtime",
+                "localtimestamp",
+                "session_user",
+                "user",
+            ]);
         if function || bare {
             let expr = self.function_in_from()?;
             self.words(&["with", "ordinality"]);
@@ -459,9 +502,9 @@ impl<'a> Parser<'a, '_> {
             while self.symbol(".") {
                 self.any_identifier()?;
             }
-            self.skip_parentheses()?;
+            table.sample_exprs = self.parenthesised(|parser| parser.comma_separated(Self::expr))?;
             if self.word("repeatable") {
-                self.skip_parentheses()?;
+                table.sample_exprs.push(self.parenthesised(Self::expr)?);
             }
             table.sample = Some(self.since(sample));
         }
@@ -483,7 +526,7 @@ impl<'a> Parser<'a, '_> {
         if !only {
             self.symbol("*");
         }
-        Ok(TableRef { name, only, alias: None, alias_place: None, sample: None })
+        Ok(TableRef { name, only, alias: None, alias_place: None, sample: None, sample_exprs: Vec::new() })
     }
 
     /// `[AS] name [(columns)]`; of a function also `AS (definitions)`.

@@ -72,8 +72,12 @@ impl<'a> Parser<'a, '_> {
             b"boolean" => "bool",
             b"float" => {
                 self.at += 1;
+                let digits = if self.symbol_at(0, "(") { self.peek_at(1) } else { None };
+                // Up to 24 binary digits are real's.
+                let short =
+                    digits.and_then(|digits| self.text(digits).parse().ok()).is_some_and(|digits: u32| digits <= 24);
                 self.modifier()?;
-                return Ok(Some(("float8", true)));
+                return Ok(Some((if short { "float4" } else { "float8" }, false)));
             }
             b"double" if self.word_at(1, "precision") => {
                 self.at += 2;

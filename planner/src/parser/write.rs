@@ -71,7 +71,8 @@ impl<'a> Parser<'a, '_> {
         self.at += 1;
         self.expect_word("into")?;
         let name = self.name()?;
-        let mut target = TableRef { name, only: false, alias: None, alias_place: None, sample: None };
+        let mut target =
+            TableRef { name, only: false, alias: None, alias_place: None, sample: None, sample_exprs: Vec::new() };
         if self.word("as") {
             target.alias = Some(Alias { name: Some(self.identifier()?), columns: Vec::new() });
         }

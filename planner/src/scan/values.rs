@@ -118,19 +118,19 @@ fn ascii(code: u32) -> Option<char> {
     if code == 0 || code > 127 { None } else { char::from_u32(code) }
 }
 
-/// `\XXXX` and `\+XXXXXX`, under the default escape character (UESCAPE is left to PostgreSQL).
-pub(super) fn unescape_unicode(text: &str) -> Option<String> {
+/// `\XXXX` and `\+XXXXXX`, or with another escape character.
+pub(super) fn unescape_unicode(text: &str, escape: char) -> Option<String> {
     let mut value = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        if c != '\\' {
+        if c != escape {
             value.push(c);
             continue;
         }
         let digits = match chars.peek()? {
-            '\\' => {
+            next if *next == escape => {
                 chars.next();
-                value.push('\\');
+                value.push(escape);
                 continue;
             }
             '+' => {
