@@ -25,10 +25,20 @@ fn conditions<'t, 'a>(context: &Context<'_, 't, 'a>, block: usize) -> Vec<&'t Ex
 
 /// The columns on both sides of `a.x = b.y`, of the block's own FROM.
 fn equated(context: &Context<'_, '_, '_>, expr: &Expr<'_>, scope: ScopeId) -> Option<(Side, Side)> {
+    equated_within(context, expr, scope, 0)
+}
+
+/// As [`equated`], also with columns of queries so far around the block.
+fn equated_within(
+    context: &Context<'_, '_, '_>,
+    expr: &Expr<'_>,
+    scope: ScopeId,
+    depth_max: usize,
+) -> Option<(Side, Side)> {
     let ExprKind::Compare { comparison: Comparison::Equal, left, right } = &expr.bare().kind else { return None };
     let column = |expr: &Expr<'_>| match &expr.bare().kind {
         ExprKind::Column(name) => match context.analysis.resolve(name, scope) {
-            (Resolved::Base { occurrence, column }, 0) => Some((occurrence, column)),
+            (Resolved::Base { occurrence, column }, depth) if depth <= depth_max => Some((occurrence, column)),
             _ => None,
         },
         _ => None,
@@ -43,20 +53,42 @@ fn is_plain(occurrence: &Occurrence<'_, '_, '_>) -> bool {
     !occurrence.nullable && !occurrence.written && !renamed && occurrence.table.sample.is_none()
 }
 
-/// The condition under which a row of this table has a partner in what its shard can see, if any of that has conditions of its own.
-pub(crate) fn partner_condition(context: &Context<'_, '_, '_>, index: usize) -> Option<Template> {
+/// The conditions under which a row of this table has partners in what its shard can see, as far as that has conditions of its own: one for
+/// each set of tables that are joined with each other.
+pub(crate) fn partner_conditions(context: &Context<'_, '_, '_>, index: usize) -> Vec<Template> {
     let analysis = context.analysis;
     let occurrence = &analysis.occurrences[index];
     let scope = analysis.blocks[occurrence.block].scope;
     if !is_plain(occurrence) || analysis.scopes[scope].merges || is_ambiguous(context, index) {
-        return None;
+        return Vec::new();
     }
     let conditions = conditions(context, occurrence.block);
     let equalities: Vec<(Side, Side)> = conditions.iter().filter_map(|expr| equated(context, expr, scope)).collect();
     let partners = partners(context, index, &conditions, &equalities);
-    if partners.is_empty() {
-        return None;
+    let joined = |left: usize, right: usize| {
+        equalities.iter().any(|(one, other)| (one.0, other.0) == (left, right) || (one.0, other.0) == (right, left))
+    };
+    let mut sets: Vec<BTreeSet<usize>> = Vec::new();
+    for partner in partners {
+        let (mut near, far): (Vec<_>, Vec<_>) =
+            sets.into_iter().partition(|set: &BTreeSet<usize>| set.iter().any(|member| joined(*member, partner)));
+        let mut set: BTreeSet<usize> = near.drain(..).flatten().collect();
+        set.insert(partner);
+        sets = far;
+        sets.push(set);
     }
+    sets.iter().map(|set| exists(context, index, set, &conditions, scope)).collect()
+}
+
+/// `EXISTS (...)` over these tables, under all that the conditions say of them and of the row itself.
+fn exists(
+    context: &Context<'_, '_, '_>,
+    index: usize,
+    partners: &BTreeSet<usize>,
+    conditions: &[&Expr<'_>],
+    scope: ScopeId,
+) -> Template {
+    let analysis = context.analysis;
     let visible: BTreeSet<usize> = partners.iter().copied().chain([index]).collect();
     let used = conditions.iter().filter(|expr| {
         let own = is_computable(context, expr, scope, &mut |occurrence| visible.contains(&occurrence));
@@ -83,7 +115,7 @@ pub(crate) fn partner_condition(context: &Context<'_, '_, '_>, index: usize) -> 
         append(&mut condition, Template::text(")"));
     }
     append(&mut condition, Template::text(")"));
-    Some(condition)
+    condition
 }
 
 /// The tables that a row's partners are looked for in: those with conditions of their own, and those on the way to them.
@@ -164,14 +196,16 @@ pub(crate) fn joined_by(
     };
     let mut found = Vec::new();
     for expr in conditions(context, occurrence.block) {
-        if let Some((left, right)) = equated(context, expr, scope) {
+        // A row that a subquery looks up for no row around it does not matter either.
+        if let Some((left, right)) = equated_within(context, expr, scope, usize::MAX) {
             for (own, other) in [(&left, &right), (&right, &left)] {
                 let (Some(column), Some(key), Some(fragment)) =
                     (column_of(own), column_of(other), tables.get(&other.0).filter(|_| own.0 == index))
                 else {
                     continue;
                 };
-                if column.type_oid == key.type_oid && is_plain(&analysis.occurrences[other.0]) {
+                let around = analysis.occurrences[other.0].block != occurrence.block;
+                if column.type_oid == key.type_oid && (around || is_plain(&analysis.occurrences[other.0])) {
                     found.push(JoinedBy {
                         column: own.1.clone(),
                         type_oid: column.type_oid,

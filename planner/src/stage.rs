@@ -10,7 +10,7 @@ use crate::edits::append;
 use crate::island::nested_island;
 use crate::names::{Effect, Routine, Target};
 use crate::plan::{Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
-use crate::reduce::{joined_by, partner_condition};
+use crate::reduce::{joined_by, partner_conditions};
 use crate::scan::{Span, tokens};
 use crate::statement::{Context, refuse};
 use crate::syntax::{Comparison, Expr, ExprKind};
@@ -181,7 +181,7 @@ fn fragment(
     if !renamed {
         conditions.extend(alternatives(context, index, &edits));
     }
-    conditions.extend(partner_condition(context, index));
+    conditions.extend(partner_conditions(context, index));
     for (position, condition) in conditions.into_iter().enumerate() {
         append(&mut arm, Template::text(if position == 0 { " WHERE (" } else { " AND (" }));
         append(&mut arm, condition);
