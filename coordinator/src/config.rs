@@ -37,6 +37,8 @@ pub struct Config {
     pub plan_cache_bytes: u64,
     /// Memory for merging the results of shards, all statements together, in bytes.
     pub merge_memory_bytes: u64,
+    /// Statements that take longer are logged, in milliseconds; 0 for none.
+    pub slow_query_ms: u64,
     /// How long a client may take to log in, in seconds.
     pub login_seconds_max: u64,
     /// How long sessions may go on after the coordinator was asked to stop, in seconds.
@@ -64,6 +66,7 @@ impl Default for Config {
             pool_wait_ms_max: 30_000,
             plan_cache_bytes: 16 << 20,
             merge_memory_bytes: 512 << 20,
+            slow_query_ms: 5_000,
             login_seconds_max: 60,
             drain_seconds_max: 5,
             tls_certificate_file: PathBuf::new(),

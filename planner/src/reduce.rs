@@ -47,6 +47,25 @@ fn equated_within(
     (left.0 != right.0).then_some((left, right))
 }
 
+/// All equalities that follow from those that are written: what equals the same is equal.
+fn closed(written: Vec<(Side, Side)>) -> Vec<(Side, Side)> {
+    let mut classes: Vec<BTreeSet<Side>> = Vec::new();
+    for (left, right) in written {
+        let (near, mut rest): (Vec<_>, Vec<_>) =
+            classes.into_iter().partition(|class: &BTreeSet<Side>| class.contains(&left) || class.contains(&right));
+        rest.push(near.into_iter().flatten().chain([left, right]).collect());
+        classes = rest;
+    }
+    let mut all = Vec::new();
+    for class in &classes {
+        for (position, left) in class.iter().enumerate() {
+            let others = class.iter().skip(position + 1).filter(|right| right.0 != left.0);
+            all.extend(others.map(|right| (left.clone(), right.clone())));
+        }
+    }
+    all
+}
+
 /// Whether a table's rows all have to meet their block's conditions, under the columns' own names.
 fn is_plain(occurrence: &Occurrence<'_, '_, '_>) -> bool {
     let renamed = occurrence.table.alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
@@ -63,7 +82,7 @@ pub(crate) fn partner_conditions(context: &Context<'_, '_, '_>, index: usize) ->
         return Vec::new();
     }
     let conditions = conditions(context, occurrence.block);
-    let equalities: Vec<(Side, Side)> = conditions.iter().filter_map(|expr| equated(context, expr, scope)).collect();
+    let equalities = closed(conditions.iter().filter_map(|expr| equated(context, expr, scope)).collect());
     let partners = partners(context, index, &conditions, &equalities);
     let joined = |left: usize, right: usize| {
         equalities.iter().any(|(one, other)| (one.0, other.0) == (left, right) || (one.0, other.0) == (right, left))
@@ -77,7 +96,7 @@ pub(crate) fn partner_conditions(context: &Context<'_, '_, '_>, index: usize) ->
         sets = far;
         sets.push(set);
     }
-    sets.iter().map(|set| exists(context, index, set, &conditions, scope)).collect()
+    sets.iter().map(|set| exists(context, index, set, (&conditions, &equalities), scope)).collect()
 }
 
 /// `EXISTS (...)` over these tables, under all that the conditions say of them and of the row itself.
@@ -85,15 +104,25 @@ fn exists(
     context: &Context<'_, '_, '_>,
     index: usize,
     partners: &BTreeSet<usize>,
-    conditions: &[&Expr<'_>],
+    (conditions, equalities): (&[&Expr<'_>], &[(Side, Side)]),
     scope: ScopeId,
 ) -> Template {
     let analysis = context.analysis;
     let visible: BTreeSet<usize> = partners.iter().copied().chain([index]).collect();
     let used = conditions.iter().filter(|expr| {
         let own = is_computable(context, expr, scope, &mut |occurrence| visible.contains(&occurrence));
-        own && !is_computable(context, expr, scope, &mut |occurrence| occurrence == index)
+        // Equalities are said with those that follow from them.
+        own && equated(context, expr, scope).is_none()
+            && !is_computable(context, expr, scope, &mut |occurrence| occurrence == index)
     });
+    let named = |(occurrence, column): &Side| {
+        let table = analysis.occurrences[*occurrence].table.visible_name();
+        format!("{}.{}", quote_identifier(table), quote_identifier(column))
+    };
+    let equal = equalities
+        .iter()
+        .filter(|(left, right)| visible.contains(&left.0) && visible.contains(&right.0))
+        .map(|(left, right)| Template::text(format!("{} = {}", named(left), named(right))));
     let mut condition = Template::text("EXISTS (SELECT FROM ");
     for (position, partner) in partners.iter().enumerate() {
         let partner = &analysis.occurrences[*partner];
@@ -108,6 +137,7 @@ fn exists(
     }
     let edits = context.slice_edits(true);
     let mut needed: Vec<Template> = used.map(|expr| without_slices(context, &visible, expr, &edits)).collect();
+    needed.extend(equal);
     needed.extend(partners.iter().flat_map(|partner| alternatives(context, *partner, &edits)));
     for (position, expr) in needed.into_iter().enumerate() {
         append(&mut condition, Template::text(if position == 0 { " WHERE (" } else { " AND (" }));
@@ -195,26 +225,29 @@ pub(crate) fn joined_by(
             .find(|own| own.name == *column && LISTED_TYPES.contains(&own.type_oid) && own.collation.is_none())
     };
     let mut found = Vec::new();
-    for expr in conditions(context, occurrence.block) {
-        // A row that a subquery looks up for no row around it does not matter either.
-        if let Some((left, right)) = equated_within(context, expr, scope, usize::MAX) {
-            for (own, other) in [(&left, &right), (&right, &left)] {
-                let (Some(column), Some(key), Some(fragment)) =
-                    (column_of(own), column_of(other), tables.get(&other.0).filter(|_| own.0 == index))
-                else {
-                    continue;
-                };
-                let around = analysis.occurrences[other.0].block != occurrence.block;
-                if column.type_oid == key.type_oid && (around || is_plain(&analysis.occurrences[other.0])) {
-                    found.push(JoinedBy {
-                        column: own.1.clone(),
-                        type_oid: column.type_oid,
-                        keys: format!("SELECT {} FROM atoll_{}", quote_identifier(&other.1), fragment + 1),
-                        needs: vec![*fragment],
-                    });
-                }
+    let conditions = conditions(context, occurrence.block);
+    // A row that a subquery looks up for no row around it does not matter either.
+    let written = conditions.iter().filter_map(|expr| equated_within(context, expr, scope, usize::MAX)).collect();
+    for (left, right) in closed(written) {
+        for (own, other) in [(&left, &right), (&right, &left)] {
+            let (Some(column), Some(key), Some(fragment)) =
+                (column_of(own), column_of(other), tables.get(&other.0).filter(|_| own.0 == index))
+            else {
+                continue;
+            };
+            let around = analysis.occurrences[other.0].block != occurrence.block;
+            if column.type_oid == key.type_oid && (around || is_plain(&analysis.occurrences[other.0])) {
+                found.push(JoinedBy {
+                    column: own.1.clone(),
+                    type_oid: column.type_oid,
+                    keys: format!("SELECT {} FROM atoll_{}", quote_identifier(&other.1), fragment + 1),
+                    needs: vec![*fragment],
+                });
             }
-        } else if let ExprKind::InQuery { negated: false, operand, query } = &expr.bare().kind
+        }
+    }
+    for expr in conditions {
+        if let ExprKind::InQuery { negated: false, operand, query } = &expr.bare().kind
             && let ExprKind::Column(name) = &operand.bare().kind
             && let (Resolved::Base { occurrence, column }, 0) = analysis.resolve(name, scope)
             && occurrence == index

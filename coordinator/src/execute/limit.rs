@@ -1,12 +1,15 @@
-//! The order in which fragments are staged, the smallest first, and the keys of those that are there in those still to come: rows that
-//! join with nothing need not travel.
+//! The order in which fragments are staged: always the one of which the fewest rows are expected, given the keys of those that are there
+//! already. Rows that join with nothing need not travel.
+
+use std::collections::BTreeSet;
 
 use arrow_array::cast::AsArray as _;
 use atoll_planner::plan::{Fragment, JoinedBy, Merge};
-use atoll_proto::v1::Parameter;
+use atoll_planner::quote_identifier;
+use atoll_proto::v1::{self, Parameter};
 use atoll_wire::rows::{ColumnFormat, IpcReader};
 
-use super::scatter::{next_batch, request};
+use super::scatter::{GroupFragment, next_batch, request};
 use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::session::Session;
@@ -14,6 +17,8 @@ use crate::session::extended::Bound;
 
 /// Keys that are sent to the shards, at most.
 const KEYS_MAX: usize = 200_000;
+/// A second column is limited, too, when that alone would leave no more than this part of the rows.
+const FURTHER_PART_MAX: f64 = 0.05;
 /// A fragment of fewer rows, as estimated, is fetched as it is.
 const ROWS_WORTH_LIMITING: f64 = 5_000.0;
 
@@ -30,6 +35,16 @@ impl Limit {
     pub fn parameter(&self) -> Parameter {
         Parameter { type_oid: self.array_oid, binary: false, null: false, value: self.keys.clone().into() }
     }
+}
+
+/// A fragment that is to be staged.
+pub struct Candidate {
+    /// Its position in the merge.
+    pub index: usize,
+    /// Rows expected of it as it is, and with its limits.
+    expected: f64,
+    pub left: f64,
+    pub limits: Vec<Limit>,
 }
 
 /// The type of arrays of a type that keys are listed by.
@@ -49,30 +64,51 @@ fn array_of(type_oid: u32) -> Option<u32> {
 }
 
 impl Session {
-    /// Positions of a merge's fragments in the order to stage them, with the rows expected of each; as they stand when none limits another.
+    /// What is to be staged of a merge, with the rows expected of each fragment; 0 for all when none can limit another.
     ///
     /// # Errors
     /// What PostgreSQL says of a fragment.
-    pub(super) async fn staging_order(&mut self, merge: &Merge, bound: Option<&Bound>) -> Result<Vec<(usize, f64)>> {
-        if merge.fragments.iter().all(|fragment| fragment.joined_by.is_empty()) {
-            return Ok((0..merge.fragments.len()).map(|index| (index, 0.0)).collect());
-        }
-        let mut order = Vec::with_capacity(merge.fragments.len());
+    pub(super) async fn to_stage(&mut self, merge: &Merge, bound: Option<&Bound>) -> Result<Vec<Candidate>> {
+        let limitable = merge.fragments.iter().any(|fragment| !fragment.joined_by.is_empty());
+        let mut candidates = Vec::with_capacity(merge.fragments.len());
         for (index, fragment) in merge.fragments.iter().enumerate() {
-            order.push((index, self.expected_rows(fragment, bound).await?));
+            let expected = if limitable { self.expected_rows(fragment, bound, &[]).await? } else { 0.0 };
+            candidates.push(Candidate { index, expected, left: expected, limits: Vec::new() });
         }
-        order.sort_by(|left, right| left.1.total_cmp(&right.1));
-        Ok(order)
+        Ok(candidates)
+    }
+
+    /// Limits those candidates that `last`, which has just been staged, says something about.
+    ///
+    /// # Errors
+    /// PostgreSQL's own.
+    pub(super) async fn limit_candidates(
+        &mut self,
+        candidates: &mut [Candidate],
+        merge: &Merge,
+        bound: Option<&Bound>,
+        staged: &[Option<u64>],
+        last: usize,
+    ) -> Result<()> {
+        for candidate in candidates {
+            let fragment = &merge.fragments[candidate.index];
+            if fragment.joined_by.iter().any(|joined| joined.needs.contains(&last)) {
+                (candidate.limits, candidate.left) = self.limits(fragment, bound, staged, candidate.expected).await?;
+            }
+        }
+        Ok(())
     }
 
     /// How many rows PostgreSQL expects of a fragment: one group is asked, and stands for the others.
-    async fn expected_rows(&mut self, fragment: &Fragment, bound: Option<&Bound>) -> Result<f64> {
+    async fn expected_rows(&mut self, fragment: &Fragment, bound: Option<&Bound>, limits: &[Limit]) -> Result<f64> {
         let parts = self.group_fragments(fragment, bound).await?;
         let groups = parts.len() as f64;
-        let Some(part) = parts.into_iter().next() else { return Ok(0.0) };
-        let parameters = self.fragment_parameters(bound, part.group);
+        let Some(mut part) = parts.into_iter().next() else { return Ok(0.0) };
+        let mut parameters = self.fragment_parameters(bound, part.group);
+        apply(limits, &mut part, &mut parameters);
         let version = self.facts().id;
-        let wanted = request(format!("EXPLAIN {}", part.sql), parameters, &[ColumnFormat::RawText], version);
+        let sql = format!("EXPLAIN {}", part.sql);
+        let wanted = v1::Fragment { once: true, ..request(sql, parameters, &[ColumnFormat::RawText], version) };
         let (cancel, path) = (self.cancel.clone(), self.plain_path());
         let mut held = self.hold_ready(Place::data(part.group), &path).await?;
         let lane = self.lane(&mut held);
@@ -93,17 +129,18 @@ impl Session {
         Ok(rows_of_plan(&String::from_utf8_lossy(&line)) * groups)
     }
 
-    /// The limits that staged fragments (`staged`: their rows) set to one of which `expected` rows are expected.
-    pub(super) async fn limits(
+    /// The limits that staged fragments (`staged`: their rows) set to one of which `expected` rows are expected, and the rows expected then.
+    async fn limits(
         &mut self,
         fragment: &Fragment,
+        bound: Option<&Bound>,
         staged: &[Option<u64>],
         expected: f64,
-    ) -> Result<Vec<Limit>> {
-        let mut limits = Vec::new();
+    ) -> Result<(Vec<Limit>, f64)> {
         if expected < ROWS_WORTH_LIMITING {
-            return Ok(limits);
+            return Ok((Vec::new(), expected));
         }
+        let mut limits = Vec::new();
         for joined in &fragment.joined_by {
             let rows: Option<Vec<u64>> = joined.needs.iter().map(|need| staged.get(*need).copied().flatten()).collect();
             let Some(rows) = rows else { continue };
@@ -112,7 +149,20 @@ impl Session {
                 limits.extend(self.limit(joined, expected).await?);
             }
         }
-        Ok(limits)
+        // What each would leave, by PostgreSQL's statistics.
+        let mut measured = Vec::with_capacity(limits.len());
+        for limit in limits {
+            let left = self.expected_rows(fragment, bound, std::slice::from_ref(&limit)).await?;
+            measured.push((left, limit));
+        }
+        measured.sort_by(|left, right| left.0.total_cmp(&right.0));
+        let mut columns = BTreeSet::new();
+        measured.retain(|(left, limit)| {
+            let enough = if columns.is_empty() { *left < expected } else { *left <= expected * FURTHER_PART_MAX };
+            enough && columns.insert(limit.column.clone())
+        });
+        let left = measured.first().map_or(expected, |(left, _)| *left);
+        Ok((measured.into_iter().map(|(_, limit)| limit).collect(), left))
     }
 
     /// The distinct keys, when they are few enough.
@@ -137,6 +187,19 @@ impl Session {
         }
         Ok(Some(Limit { column: joined.column.clone(), keys: keys.unwrap_or_else(|| "{}".to_owned()), array_oid }))
     }
+}
+
+/// Has a group's part give only rows within limits; their keys are further parameters.
+pub fn apply(limits: &[Limit], part: &mut GroupFragment, parameters: &mut Vec<Parameter>) {
+    if limits.is_empty() {
+        return;
+    }
+    let mut conditions = Vec::with_capacity(limits.len());
+    for limit in limits {
+        parameters.push(limit.parameter());
+        conditions.push(format!("limited.{} = ANY (${})", quote_identifier(&limit.column), parameters.len()));
+    }
+    part.sql = format!("SELECT * FROM ({}) AS limited WHERE {}", part.sql, conditions.join(" AND "));
 }
 
 /// `... (cost=0.00..1.01 rows=10 width=4)`

@@ -166,7 +166,7 @@ pub fn request(sql: String, parameters: Vec<Parameter>, formats: &[ColumnFormat]
             ColumnFormat::RawBinary => v1::ColumnFormat::RawBinary,
         } as i32)
         .collect();
-    v1::Fragment { sql, parameters, column_formats, in_transaction: false, version }
+    v1::Fragment { sql, parameters, column_formats, in_transaction: false, version, once: false }
 }
 
 /// The next batch of a running fragment; `None` at its end.

@@ -1,18 +1,19 @@
 //! Tier 3: fragments staged as temporary tables in home's data database, where PostgreSQL runs the merge query itself.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use atoll_planner::directory::Directory;
 use atoll_planner::plan::{Access, Fragment, Merge, Residue};
 use atoll_planner::quote_identifier;
-use atoll_proto::v1::Parameter;
+use atoll_proto::v1::{self, Parameter};
 use atoll_wire::backend::{Column, decode};
 use atoll_wire::frontend;
 use atoll_wire::rows::{ColumnFormat, IpcReader, copy_binary_header, copy_binary_trailer, encode_copy_binary};
 use bytes::BytesMut;
 
-use super::limit::Limit;
-use super::scatter::{GroupFragment, discard_rest, next_batch, request};
+use super::limit::{Candidate, Limit, apply};
+use super::scatter::{discard_rest, next_batch, request};
 use crate::error::{Error, Result};
 use crate::lane::ResultSet;
 use crate::place::Place;
@@ -20,6 +21,7 @@ use crate::plans::{Description, Statement};
 use crate::session::extended::Bound;
 use crate::session::participants::expect_copy;
 use crate::session::simple::Ask;
+use crate::session::slow::FragmentWork;
 use crate::session::transaction::Transaction;
 use crate::session::{Session, Tier};
 
@@ -142,23 +144,33 @@ impl Session {
             Ask::Bound(bound) => Some(bound),
         };
         let mut staged = vec![None; merge.fragments.len()];
-        for (index, expected) in self.staging_order(merge, bound).await? {
+        let mut candidates = self.to_stage(merge, bound).await?;
+        while let Some(next) = (0..candidates.len()).min_by(|left, right| {
+            let left_over = |position: &usize| candidates[*position].left;
+            left_over(left).total_cmp(&left_over(right))
+        }) {
+            let Candidate { index, limits, .. } = candidates.remove(next);
             let fragment = &merge.fragments[index];
-            let limits = self.limits(fragment, &staged, expected).await?;
-            staged[index] = Some(self.stage(fragment, &columns[index], bound, &limits).await?);
+            let start = Instant::now();
+            let (groups, rows) = self.stage(fragment, &columns[index], bound, &limits).await?;
+            staged[index] = Some(rows);
+            let (name, limited, took) = (fragment.name.clone(), !limits.is_empty(), start.elapsed());
+            self.work.fragments.push(FragmentWork { name, groups, rows, limited, took });
+            self.limit_candidates(&mut candidates, merge, bound, &staged, index).await?;
         }
         Ok(())
     }
 
-    /// Stages one fragment; yields its rows.
+    /// Stages one fragment; yields how many groups gave how many rows.
     async fn stage(
         &mut self,
         fragment: &Fragment,
         columns: &[Column],
         bound: Option<&Bound>,
         limits: &[Limit],
-    ) -> Result<u64> {
+    ) -> Result<(usize, u64)> {
         let mut groups = self.group_fragments(fragment, bound).await?;
+        let asked = groups.len();
         let path = self.plain_path();
         let table = format!("pg_temp.{}", quote_identifier(&fragment.name));
         let create = self.create_staged(fragment, columns).await?;
@@ -182,7 +194,8 @@ impl Session {
                 .remove(&part.group)
                 .ok_or_else(|| Error::internal("a group without its lane"))?;
             self.cancel.enter(lane);
-            lane.send_fragment(request(part.sql, parameters, &formats, version)).await?;
+            let once = !limits.is_empty();
+            lane.send_fragment(v1::Fragment { once, ..request(part.sql, parameters, &formats, version) }).await?;
             others.push(part.group);
         }
         let result: Result<u64> = async {
@@ -215,7 +228,7 @@ impl Session {
             self.run_at(Place::HOME, &path, &guarded, false).await?;
         }
         self.run_at(Place::HOME, &path, &format!("ANALYZE {table}"), false).await?;
-        Ok(rows)
+        Ok((asked, rows))
     }
 
     /// The statements that make room for a fragment's rows.
@@ -347,19 +360,4 @@ impl Session {
 
 fn rows_of(sets: &[ResultSet]) -> u64 {
     sets.first().and_then(|set| decode::rows_of_tag(&set.tag)).unwrap_or(0)
-}
-
-/// Has a group's part give only rows within limits; their keys are further parameters.
-fn apply(limits: &[Limit], part: &mut GroupFragment, parameters: &mut Vec<Parameter>) {
-    if limits.is_empty() {
-        return;
-    }
-    let mut conditions = Vec::with_capacity(limits.len());
-    for limit in limits {
-        parameters.push(limit.parameter());
-        // Not `= ANY`, which a plan that is kept would look through once for each row.
-        let keys = format!("(SELECT pg_catalog.unnest(${}))", parameters.len());
-        conditions.push(format!("limited.{} IN {keys}", quote_identifier(&limit.column)));
-    }
-    part.sql = format!("SELECT * FROM ({}) AS limited WHERE {}", part.sql, conditions.join(" AND "));
 }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use atoll_planner::directory::ShardId;
 use atoll_planner::plan::{Access, Plan, Residue};
@@ -95,6 +96,8 @@ struct Batch {
     residue: Residue,
     /// The statements bound so far whose text there is a shard's.
     rewritten: Vec<(Arc<Statement>, ShardId)>,
+    /// The last statement that was sent to run.
+    last: Option<Arc<Statement>>,
 }
 
 impl Batch {
@@ -106,6 +109,7 @@ impl Batch {
             access: Access::Read,
             residue: Residue::Clean,
             rewritten: Vec::new(),
+            last: None,
         }
     }
 }
@@ -464,8 +468,12 @@ impl Session {
             [(statement, shard)] => Some(Rewritten { statement, there: TextThere::On(*shard) }),
             _ => None,
         };
+        let start = Instant::now();
         let mut relayed = self.exchange(&mut held, out, due, copy_end, one).await;
         self.tier = super::Tier::Relay;
+        if let Some(last) = batch.last.take() {
+            self.note_time(start, &last);
+        }
         let (access, residue) = (batch.access, batch.residue);
         (batch.access, batch.residue) = (Access::Read, Residue::Clean);
         let kept = relayed.as_mut().ok().and_then(|relayed| relayed.kept.take());
@@ -535,6 +543,7 @@ impl Session {
                 self.engage_again(batch, place).await?;
                 frontend::execute(&portal_name, max_rows, &mut batch.out);
                 batch.due.push_back(Expect::Execute);
+                batch.last = Some(statement);
                 Ok(())
             }
             PortalState::Here => {

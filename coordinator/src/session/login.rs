@@ -446,6 +446,7 @@ impl Session {
                 portals: HashMap::new(),
                 cursors: HashMap::new(),
                 staged_kept: 0,
+                work: Default::default(),
                 skipping: false,
                 batch_synced: true,
                 within: Within::default(),

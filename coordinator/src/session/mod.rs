@@ -12,6 +12,7 @@ mod positions;
 mod relay;
 pub mod settings;
 pub mod simple;
+pub mod slow;
 mod temporary;
 pub mod tls;
 pub mod transaction;
@@ -103,6 +104,8 @@ pub struct Session {
     cursors: HashMap<String, Cursor>,
     /// Staged tables that open cursors read, so far.
     staged_kept: u64,
+    /// How the statement that runs is answered.
+    pub work: slow::Work,
     /// After an error in the extended protocol: messages are skipped up to the next Sync.
     skipping: bool,
     /// Whether the messages being answered end with a Sync (or are a simple Query).

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use atoll_planner::directory::TableName;
 use atoll_planner::plan::{Access, Plan, Refusal, Residue, Site};
@@ -188,6 +189,13 @@ impl Session {
     /// # Errors
     /// The statement's; [`Error::Told`] when the client has it already.
     pub async fn execute(&mut self, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
+        let start = Instant::now();
+        let outcome = self.execute_plan(statement, ask).await;
+        self.note_time(start, statement);
+        outcome
+    }
+
+    async fn execute_plan(&mut self, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
         if let Plan::Transaction(command) = &statement.plan {
             self.tier = Tier::Coordinator;
             return self.transaction_command(command, statement).await;

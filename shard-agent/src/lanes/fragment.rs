@@ -30,6 +30,8 @@ pub struct Run {
     parameters: Vec<Parameter>,
     formats: Vec<ColumnFormat>,
     in_transaction: bool,
+    /// Not to be prepared under a name.
+    once: bool,
     /// The caller holds the backend's socket.
     handed_over: bool,
     attempt: Attempt,
@@ -87,11 +89,12 @@ impl Run {
         let types = fragment.parameters.iter().map(|parameter| parameter.type_oid).collect();
         let key = Key { sql: fragment.sql, types, version: fragment.version };
         let mut run = Self {
-            attempt: Attempt::of(lane, &key),
+            attempt: if fragment.once { Attempt::unnamed() } else { Attempt::of(lane, &key) },
             key,
             parameters: fragment.parameters,
             formats,
             in_transaction: fragment.in_transaction,
+            once: fragment.once,
             handed_over: lane.backend().is_parked(),
             retried: false,
             ready: VecDeque::new(),
@@ -242,7 +245,9 @@ impl Run {
     async fn ended(&mut self, lane: &mut Lane) {
         if let Some(error) = &self.attempt.error {
             let outdated = self.attempt.reused && is_outdated(&error[5..]);
-            self.attempt.forget(lane, &self.key, outdated);
+            if !self.once {
+                self.attempt.forget(lane, &self.key, outdated);
+            }
             // Nothing was executed, and there is no transaction that failed with it.
             if outdated && !self.in_transaction && !self.retried {
                 self.retried = true;
@@ -251,7 +256,9 @@ impl Run {
                 return;
             }
         } else {
-            self.attempt.keep(lane, &self.key);
+            if !self.once {
+                self.attempt.keep(lane, &self.key);
+            }
             self.flush(lane, 0);
             self.end_stream(lane);
         }
@@ -316,6 +323,15 @@ impl Attempt {
             reused: known.is_some(),
             name: known.as_ref().map_or_else(|| lane.statements.new_name(), |known| Arc::clone(&known.name)),
             columns: known.map(|known| known.columns),
+            ..Self::unnamed()
+        }
+    }
+
+    fn unnamed() -> Self {
+        Self {
+            reused: false,
+            name: "".into(),
+            columns: None,
             parsed: false,
             rows: None,
             rows_affected: 0,
