@@ -60,9 +60,14 @@ pub struct BackendState {
 }
 
 impl BackendState {
+    /// A living session left something here.
+    pub fn is_kept(&self) -> bool {
+        self.residue.as_ref().is_some_and(|owner| owner.strong_count() > 0)
+    }
+
     /// A living session other than `session` left something here.
     pub fn is_kept_from(&self, session: u64) -> bool {
-        self.session != session && self.residue.as_ref().is_some_and(|owner| owner.strong_count() > 0)
+        self.session != session && self.is_kept()
     }
 }
 

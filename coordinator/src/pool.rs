@@ -151,17 +151,21 @@ impl Pool {
         // Half: as many transactions that began elsewhere can join as may begin here, so that of two groups neither waits for the other.
         let kept_back = if need == Need::Fresh { self.limits.lanes_max / 2 } else { 0 };
         let open_max = (self.limits.lanes_max - kept_back).max(1);
-        if state.open >= open_max
-            && let Some(index) = kept
-        {
+        // Idle lanes that sessions may come back for stand in nobody's way: they are given up before anybody has to wait.
+        let is_full = |state: &State| {
+            let kept = state.idle.iter().filter(|(_, lane)| lane.state.is_kept()).count();
+            state.open >= self.limits.lanes_max || state.open - kept >= open_max
+        };
+        if let Some(index) = kept.filter(|_| is_full(state)) {
             return Claim::Idle(Box::new(state.idle.remove(index).1));
         }
-        while state.open >= open_max && !state.idle.is_empty() {
+        while is_full(state) && !state.idle.is_empty() {
             // Another role's or database's lane that nobody uses makes room.
-            state.idle.remove(0);
+            let unused = state.idle.iter().position(|(_, lane)| !lane.state.is_kept());
+            state.idle.remove(unused.unwrap_or(0));
             state.open -= 1;
         }
-        if state.open < open_max {
+        if !is_full(state) {
             state.open += 1;
             return Claim::Slot;
         }

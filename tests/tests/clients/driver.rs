@@ -335,7 +335,7 @@ pub async fn sequences(target: Target) -> Lines {
     first
         .batch_execute("DROP TABLE IF EXISTS dr_serial_here; CREATE TABLE dr_serial_here (id bigserial, n int8)")
         .await?;
-    let workers = (0_i64..12).map(|number| {
+    let workers = (0_i64..6).map(|number| {
         let target = target.clone();
         async move {
             let client = connect(&target).await?;
