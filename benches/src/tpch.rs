@@ -162,12 +162,14 @@ fn moved(atoll: &mut Asker<'_>, sql: &str) -> Result<Option<Moved>> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut moved = Moved::default();
     for fragment in list(&explained[0]["Merge"]["Fragments"]) {
-        for group in list(&fragment["Groups"]) {
-            let plan = &group["Plan"][0]["Plan"];
-            let rows = plan["Actual Rows"].as_u64().unwrap_or(0);
-            moved.rows += rows;
-            moved.bytes += rows * plan["Plan Width"].as_u64().unwrap_or(0);
-        }
+        let plans: Vec<Value> =
+            list(&fragment["Groups"]).iter().map(|group| group["Plan"][0]["Plan"].clone()).collect();
+        let sum = |name: &str| plans.iter().map(|plan| plan[name].as_u64().unwrap_or(0)).sum::<u64>();
+        let width = plans.first().and_then(|plan| plan["Plan Width"].as_u64()).unwrap_or(0);
+        // What the statement itself fetched, keys of other fragments considered; the plans do not know of them.
+        let rows = fragment["Fetched Rows"].as_u64().unwrap_or_else(|| sum("Actual Rows"));
+        moved.rows += rows;
+        moved.bytes += rows * width;
     }
     Ok(Some(moved))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::cast::AsArray as _;
-use atoll_planner::plan::{Explain, Fragment, Keys, Many, Merge, Plan};
+use atoll_planner::plan::{Explain, Fragment, JoinedBy, Keys, Many, Merge, Plan};
 use atoll_wire::backend::{self, decode};
 use atoll_wire::frames::peek;
 use atoll_wire::rows::{ColumnFormat, IpcReader};
@@ -19,10 +19,13 @@ use crate::plans::Statement;
 use crate::session::Session;
 use crate::session::extended::{Bound, push_description};
 use crate::session::simple::Ask;
+use crate::session::slow::FragmentWork;
 
 /// What a run of the statement showed.
 struct Run {
     tier: &'static str,
+    /// What PostgreSQL merged of it.
+    fetched: Vec<FragmentWork>,
     rows: u64,
     milliseconds: f64,
 }
@@ -154,7 +157,8 @@ impl Session {
                 rows = decode::rows_of_tag(decode::command_complete(&frame[5..])?).unwrap_or(0);
             }
         }
-        Ok(Run { tier: self.tier.as_str(), rows, milliseconds })
+        let fetched = std::mem::take(&mut self.work.fragments);
+        Ok(Run { tier: self.tier.as_str(), rows, milliseconds, fetched })
     }
 }
 
@@ -167,6 +171,20 @@ fn keys_of(merge: &Merge, index: usize) -> &'static str {
         Keys::All => "",
         Keys::These(_) => ", limited by key",
     }
+}
+
+/// Which keys a fragment's rows are limited by, when they are few enough: `column in fragments`.
+fn limits_of(merge: &Merge, index: usize) -> Vec<String> {
+    let limit = |joined: &JoinedBy| {
+        let sources: Vec<&str> = joined.needs.iter().map(|need| merge.fragments[*need].name.as_str()).collect();
+        format!("{} in {}", joined.column, sources.join(", "))
+    };
+    merge.fragments[index].joined_by.iter().map(limit).collect()
+}
+
+/// What was fetched of a fragment when the statement ran.
+fn fetched<'r>(run: Option<&'r Run>, name: &str) -> Option<&'r FragmentWork> {
+    run?.fetched.iter().find(|fetched| fetched.name == name)
 }
 
 fn as_text(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run: Option<&Run>) -> Vec<String> {
@@ -186,6 +204,15 @@ fn as_text(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run:
             "  ->  Fragment {} ({} of {} shards{keys})",
             fragment.name, fragment.shards, fragment.shards_of
         ));
+        lines.extend(limits_of(merge, index).into_iter().map(|limit| format!("        Limit, if few: {limit}")));
+        if let Some(fetched) = fetched(run, &fragment.name) {
+            let limited = if fetched.limited { ", limited by keys" } else { "" };
+            lines.push(format!(
+                "        Fetched: rows={} time={:.3}{limited}",
+                fetched.rows,
+                fetched.took.as_secs_f64() * 1e3
+            ));
+        }
         for group in &fragment.groups {
             lines.push(format!(
                 "        Group {}: {}",
@@ -205,7 +232,8 @@ fn as_text(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run:
 fn as_json(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run: Option<&Run>) -> String {
     let fragments: Vec<Value> = fragments
         .iter()
-        .map(|fragment| {
+        .enumerate()
+        .map(|(index, fragment)| {
             let groups: Vec<Value> = fragment
                 .groups
                 .iter()
@@ -215,7 +243,18 @@ fn as_json(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run:
                     json!({"Group": group.group, "Query": group.sql, "Plan": plan})
                 })
                 .collect();
-            json!({"Name": fragment.name, "Shards": fragment.shards, "Shards Of": fragment.shards_of, "Groups": groups})
+            let mut shown =
+                json!({"Name": fragment.name, "Shards": fragment.shards, "Shards Of": fragment.shards_of, "Groups": groups});
+            let limits = limits_of(merge, index);
+            if !limits.is_empty() {
+                shown["Limits"] = limits.into();
+            }
+            if let Some(fetched) = fetched(run, &fragment.name) {
+                shown["Fetched Rows"] = fetched.rows.into();
+                shown["Fetch Time"] = (fetched.took.as_secs_f64() * 1e3).into();
+                shown["Limited By Keys"] = fetched.limited.into();
+            }
+            shown
         })
         .collect();
     let mut merged = json!({"Engine": engine_of(reason), "Query": merge.sql, "Fragments": fragments});
