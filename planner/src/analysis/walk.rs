@@ -358,7 +358,9 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
                         (None, ExprKind::Column(name)) => name.parts.last().map(|part| part.name.clone()),
                         _ => None,
                     };
-                    outputs.push(Output { name, key: self.key_term(&item.expr, scope) });
+                    // A column of a query around this one is no key of these rows.
+                    let key = self.key_term_at(&item.expr, scope).filter(|(_, depth)| *depth == 0);
+                    outputs.push(Output { name, key: key.map(|(term, _)| term) });
                 }
             }
         }
