@@ -37,7 +37,10 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
         let name = format!("atoll_{}", fragments.len() + 1);
         if let Some(merge) = nested_island(context, facts, &name) {
             let own = (fragments.len()..fragments.len() + merge.fragments.len()).collect();
-            queries.insert(facts.query.span.start, (merge.sql.clone(), own));
+            // One with parameters cannot be run on its own.
+            if !merge.sql.contains('$') {
+                queries.insert(facts.query.span.start, (merge.sql.clone(), own));
+            }
             edits.replace_text(facts.query.span, merge.sql);
             let unread = analysis.occurrences[facts.occurrences.clone()].iter().any(|occurrence| occurrence.unread);
             // The query around it may do anything with its columns.
