@@ -190,7 +190,7 @@ pub(super) async fn key_column(scope: &mut Scope<'_>, table: &TableName, column:
 /// no table has claimed yet, or a new one.
 ///
 /// # Errors
-/// 22023 when what is asked for contradicts itself; 40001 when another transaction was faster.
+/// 22023 when what is asked for contradicts itself.
 pub(super) async fn choose(scope: &mut Scope<'_>, call: &Call, key: &KeyColumn) -> Result<(ColocationId, Colocation)> {
     let key_type = key.key_type;
     let database = &scope.facts.database;
@@ -244,15 +244,11 @@ pub(super) async fn choose(scope: &mut Scope<'_>, call: &Call, key: &KeyColumn) 
             }
             if let Some((id, mut colocation)) = free {
                 let answered = scope.directory(&store::claim_colocation(id, key_type)).await?;
-                if answered.last().is_none_or(|set| set.rows.is_empty()) {
-                    return Err(Error::sql(
-                        sqlstate::SERIALIZATION_FAILURE,
-                        "another table was distributed at the same time",
-                    )
-                    .with_hint("The transaction might succeed if retried."));
+                if answered.last().is_some_and(|set| !set.rows.is_empty()) {
+                    colocation.key_type = Some(key_type);
+                    return Ok((id, colocation));
                 }
-                colocation.key_type = Some(key_type);
-                return Ok((id, colocation));
+                // Another transaction was faster, with keys of another type: these get a group of their own.
             }
         }
         ColocateWith::None => {}
