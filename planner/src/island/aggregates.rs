@@ -52,7 +52,10 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             let key = match target {
                 OrderTarget::Output(index) => (index + 1).to_string(),
                 OrderTarget::Expr(_) if distinct => return None,
-                OrderTarget::Expr(expr) => self.merged(expr, &mut parts)?,
+                OrderTarget::Expr(expr) => {
+                    let key = self.merged(expr, &mut parts)?;
+                    self.order_key(&key)
+                }
             };
             keys.push(format!("{key}{}", direction.text()));
         }
@@ -208,9 +211,11 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
                 append(&mut count, arguments);
                 let (sum, count) = (self.part(parts, sum), self.part(parts, count));
                 match number {
-                    Number::Float4 | Number::Float8 | Number::Interval => {
-                        format!("(sum({sum}) / nullif(sum({count}), 0)::float8)")
+                    // From 0 on, as PostgreSQL adds for avg: of nothing but -0 the average is 0.
+                    Number::Float4 | Number::Float8 => {
+                        format!("((0::float8 + sum({sum})) / nullif(sum({count}), 0)::float8)")
                     }
+                    Number::Interval => format!("(sum({sum}) / nullif(sum({count}), 0)::float8)"),
                     // numeric over numeric, as PostgreSQL's own avg divides.
                     _ => format!("(sum({sum}) / nullif(sum({count}), 0))"),
                 }

@@ -333,11 +333,18 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             .enumerate()
             .map(|(index, output)| format!("c{index} AS {}", crate::quote_identifier(&output.name)))
             .collect();
-        let order: Vec<String> = keys.iter().map(|(name, direction)| format!("{name}{}", direction.text())).collect();
+        let order: Vec<String> =
+            keys.iter().map(|(name, direction)| format!("{}{}", self.order_key(name), direction.text())).collect();
         let distinct = if merge_distinct { "DISTINCT " } else { "" };
         let head = format!("SELECT {distinct}{} FROM {}", list.join(", "), self.name);
         // Under DISTINCT, PostgreSQL orders by outputs only: `c0` is one.
         Some(self.merge(head, &order, arm, columns))
+    }
+
+    /// A column of the fragment to order by: bare names mean outputs first, which may have any name.
+    fn order_key(&self, column: &str) -> String {
+        let taken = self.outputs.iter().any(|output| output.name == column);
+        if taken { format!("{}.{column}", self.name) } else { column.to_owned() }
     }
 
     fn order_column(&self, columns: &mut Vec<Column>, text: Template, bytewise: bool) -> String {

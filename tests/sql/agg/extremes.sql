@@ -43,3 +43,16 @@ SELECT sum(n), avg(n), min(n), max(n), count(n) FROM ax2;
 SELECT avg(n) - min(n), sum(n) / 3, avg(n)::numeric(30,4) FROM ax2;
 SELECT n % 2 = 0, count(*) FROM ax2 GROUP BY 1;
 DROP TABLE ax2;
+-- Outputs with the names of the merge's own columns; averages of negative zeros.
+CREATE TABLE ex_names (id int8 PRIMARY KEY, f float8, t text);
+INSERT INTO ex_names SELECT i, 0, 't' || (10 - i) FROM generate_series(1, 9) i;
+-- distribute: SELECT create_distributed_table('ex_names', 'id')
+SELECT id AS x, t AS c0 FROM ex_names ORDER BY 1;
+SELECT t AS k0, id FROM ex_names ORDER BY id;
+SELECT DISTINCT t AS x, id % 3 AS c0 FROM ex_names ORDER BY 1, 2;
+SELECT DISTINCT id % 2 AS x, 7 - id % 2 AS c0 FROM ex_names ORDER BY 1;
+SELECT id % 3 AS p0, max(t) AS g0, count(*) FROM ex_names GROUP BY id % 3 ORDER BY id % 3;
+SELECT max(t) AS g0 FROM ex_names GROUP BY id % 3 ORDER BY id % 3;
+SELECT avg(-f), sum(-f), avg(-f::float4) FROM ex_names;
+SELECT avg(-f) FILTER (WHERE id = 1), avg(-f) FILTER (WHERE id = 100) FROM ex_names;
+DROP TABLE ex_names;
