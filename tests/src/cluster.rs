@@ -75,6 +75,18 @@ impl Cluster {
     /// # Errors
     /// As for [`Cluster::start`].
     pub fn start_with(options: &ClusterOptions) -> Result<Cluster> {
+        /// What PostgreSQL says when another test's server took the port between its choice and its use.
+        const TAKEN: &str = "could not bind IPv4 address";
+        for _ in 0..2 {
+            match Cluster::start_once(options) {
+                Err(error) if format!("{error:#}").contains(TAKEN) => {}
+                started => return started,
+            }
+        }
+        Cluster::start_once(options)
+    }
+
+    fn start_once(options: &ClusterOptions) -> Result<Cluster> {
         let atoll = sibling("atoll")?;
         let root = tempfile::Builder::new().prefix("atoll-test-").tempdir_in("/tmp")?;
         // `postgres` must be able to enter it.
