@@ -407,7 +407,9 @@ impl Session {
         };
         let id = target.statement_id;
         let name = statement_name(id);
-        if !lane.has_prepared(id) {
+        // Its Parse may be on its way in this very batch.
+        let sent = |expect: &Expect| matches!(expect, Expect::ParseComplete { register: Some(sent), .. } if *sent == id);
+        if !batch.due.iter().any(sent) && !lane.has_prepared(id) {
             if let Some(old) = lane.evict_prepared() {
                 frontend::close(b'S', &statement_name(old), &mut batch.out);
                 batch.due.push_back(Expect::CloseComplete { hidden: true });

@@ -173,7 +173,7 @@ RAISE NOTICE 'x';
 -- Raised by functions.
 CREATE FUNCTION er_raise(x int) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
-  RAISE EXCEPTION 'raised with %', x USING DETAIL = 'the detail', HINT = 'the hint', ERRCODE = '22012', COLUMN = 'c', CONSTRAINT = 'k', DATATYPE = 'd', TABLE = 't', SCHEMA = 's';
+  RAISE EXCEPTION 'raised with %', x USING DETAIL = 'the detail', HINT = 'the hint', ERRCODE = '22012', COLUMN = 'er_c', CONSTRAINT = 'er_k', DATATYPE = 'er_d', TABLE = 'er_t', SCHEMA = 'er_s';
 END $$;
 SELECT er_raise(5);
 SELECT er_raise(n) FROM er WHERE id = 1;
