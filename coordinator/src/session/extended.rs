@@ -408,7 +408,8 @@ impl Session {
         let id = target.statement_id;
         let name = statement_name(id);
         // Its Parse may be on its way in this very batch.
-        let sent = |expect: &Expect| matches!(expect, Expect::ParseComplete { register: Some(sent), .. } if *sent == id);
+        let sent =
+            |expect: &Expect| matches!(expect, Expect::ParseComplete { register: Some(sent), .. } if *sent == id);
         if !batch.due.iter().any(sent) && !lane.has_prepared(id) {
             if let Some(old) = lane.evict_prepared() {
                 frontend::close(b'S', &statement_name(old), &mut batch.out);
