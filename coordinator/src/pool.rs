@@ -72,7 +72,8 @@ impl State {
                 continue;
             }
             let fit = fit(lane);
-            if best.is_none_or(|(_, best)| fit > best) {
+            // Of those that somebody may come back for, the one that has been left the longest.
+            if best.is_none_or(|(_, best)| fit > best || (fit == Fit::Kept && best == Fit::Kept)) {
                 best = Some((index, fit));
             }
             if fit == Fit::Best {

@@ -168,8 +168,12 @@ async fn carve(
     }
     tables.sort_by(|left, right| left.0.cmp(&right.0));
     let mut definitions = Vec::with_capacity(tables.len());
+    let mut forced = Vec::new();
     for (table, _) in &tables {
-        spread::lock_catalog(scope, table).await?;
+        let state = spread::lock_catalog(scope, table).await?;
+        if state.forced_row_security {
+            forced.push(definitions.len());
+        }
         definitions.push(Definition::read(scope, table).await?);
     }
     let slices: Vec<String> = definitions.iter().map(|definition| slice_of(definition, source)).collect();
@@ -180,6 +184,15 @@ async fn carve(
         Destination::Existing(shard) => (shard, false),
         Destination::New(group) => (new_shard(scope, called.id, group, &definitions).await?, true),
     };
+    // The owner's own policies would hide rows from the copy, which would then be lost.
+    for position in &forced {
+        let slice = slice_of(&definitions[*position], source);
+        scope.group(source.group, &format!("ALTER TABLE {slice} NO FORCE ROW LEVEL SECURITY")).await?;
+        if !is_new {
+            let slice = slice_of(&definitions[*position], &target);
+            scope.group(target.group, &format!("ALTER TABLE {slice} NO FORCE ROW LEVEL SECURITY")).await?;
+        }
+    }
     for (definition, (_, key)) in definitions.iter().zip(&tables) {
         let rows = format!(
             "SELECT {} FROM ONLY {} WHERE {}",
@@ -204,6 +217,14 @@ async fn carve(
         scope.privileged(source.group, &delete).await?;
     }
     without_triggers(scope, source.group, false).await?;
+    for position in forced {
+        let slice = slice_of(&definitions[position], source);
+        scope.group(source.group, &format!("ALTER TABLE {slice} FORCE ROW LEVEL SECURITY")).await?;
+        if !is_new {
+            let slice = slice_of(&definitions[position], &target);
+            scope.group(target.group, &format!("ALTER TABLE {slice} FORCE ROW LEVEL SECURITY")).await?;
+        }
+    }
     if is_new {
         complete_slices(scope, &definitions, std::slice::from_ref(&target)).await?;
         copy_views(scope, called.id, &tables, &target).await?;

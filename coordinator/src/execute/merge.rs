@@ -13,7 +13,6 @@ use crate::plans::{Description, Statement};
 use crate::session::Session;
 use crate::session::extended::{Bound, push_description};
 use crate::session::simple::Ask;
-use crate::session::slow::Work;
 use atoll_wire::frames::Frame;
 use atoll_wire::frontend;
 use bytes::BytesMut;
@@ -33,7 +32,6 @@ impl Session {
         // PostgreSQL judges the statement before its parts run anywhere.
         let description = self.describe(statement).await?;
         let columns = self.fragment_columns(merge, statement, ask).await?;
-        self.work = Work::default();
         let engine = self.settings.get("atoll.merge_engine").unwrap_or("auto").to_owned();
         if engine != "postgres" {
             let attempt = if merge.datafusion {

@@ -83,7 +83,7 @@ impl Session {
             if snapshots.is_empty() { "BEGIN READ WRITE" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE" };
         let mut beside = Transaction::new(false, begin.to_owned(), &self.settings);
         beside.snapshots = snapshots;
-        let outer = self.transaction.replace(beside);
+        let outer = self.begin_beside(beside);
         let result = async {
             self.stage_all(merge, columns, ask).await?;
             let path = self.plain_path();
@@ -93,8 +93,7 @@ impl Session {
         }
         .await;
         self.tier = Tier::Postgres;
-        let ended = self.end_transaction(result.is_ok()).await;
-        self.transaction = outer;
+        let ended = self.end_beside(outer, result.is_ok()).await;
         if result.is_err() {
             self.note_failure();
         }

@@ -124,6 +124,14 @@ struct Cursor {
     binary: bool,
 }
 
+/// What belongs to a transaction while another runs beside it.
+pub struct Outer {
+    transaction: Option<Transaction>,
+    cursors: HashMap<String, Cursor>,
+    portals: HashMap<String, Portal>,
+    pin_at_end: Vec<Place>,
+}
+
 /// As PostgreSQL reads a Boolean setting.
 fn is_on(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
@@ -322,6 +330,29 @@ impl Session {
             transaction.last_mode("READ COMMITTED", "READ UNCOMMITTED").is_none()
                 && !default.to_ascii_lowercase().starts_with("read")
         })
+    }
+
+    /// Opens another transaction beside the one that is open; [`Session::end_beside`] comes back to that.
+    pub fn begin_beside(&mut self, beside: Transaction) -> Outer {
+        Outer {
+            transaction: self.transaction.replace(beside),
+            cursors: std::mem::take(&mut self.cursors),
+            portals: std::mem::take(&mut self.portals),
+            pin_at_end: std::mem::take(&mut self.pin_at_end),
+        }
+    }
+
+    /// Ends the transaction beside another, which goes on.
+    ///
+    /// # Errors
+    /// As [`Session::end_transaction`].
+    pub async fn end_beside(&mut self, outer: Outer, commit: bool) -> Result<Ending> {
+        let ended = self.end_transaction(commit).await;
+        self.transaction = outer.transaction;
+        self.cursors = outer.cursors;
+        self.portals = outer.portals;
+        self.pin_at_end = outer.pin_at_end;
+        ended
     }
 
     /// The snapshots of the transaction at home and on every group, for another to see the same.

@@ -13,6 +13,7 @@ use atoll_wire::frontend::{self, Query};
 use bytes::Bytes;
 
 use super::relay::{CopyEnd, Expect, Relay, Relayed, Rewritten, TextThere, Within, localize_error};
+use super::slow::Work;
 use super::{Held, Session, Tier};
 use crate::error::{Error, Result};
 use crate::facts::DatabaseFacts;
@@ -189,6 +190,7 @@ impl Session {
     /// # Errors
     /// The statement's; [`Error::Told`] when the client has it already.
     pub async fn execute(&mut self, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
+        self.work = Work::default();
         let start = Instant::now();
         let outcome = self.execute_plan(statement, ask).await;
         self.note_time(start, statement);
