@@ -7,8 +7,8 @@ use atoll_planner::directory::Node;
 use atoll_proto::auth::Token;
 use atoll_proto::v1::admin_server::{Admin, AdminServer as GrpcServer};
 use atoll_proto::v1::{
-    AddNodeReply, AddNodeRequest, BootstrapReply, BootstrapRequest, CoordinatorStatus, GroupStatus, NodeStatus,
-    ShardStatus, StatusReply, StatusRequest,
+    AddNodeReply, AddNodeRequest, BootstrapReply, BootstrapRequest, CoordinatorStatus, GroupDone, GroupRequest,
+    GroupStatus, HistoryReply, HistoryRequest, NodeStatus, ShardStatus, StatusReply, StatusRequest,
 };
 use futures_util::future::join_all;
 use tokio::net::TcpStream;
@@ -118,6 +118,14 @@ impl Service {
 
 #[tonic::async_trait]
 impl Admin for Service {
+    async fn group(&self, _: Request<GroupRequest>) -> Result<Response<GroupDone>, Status> {
+        Err(Status::unimplemented("groups"))
+    }
+
+    async fn history(&self, _: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
+        Err(Status::unimplemented("history"))
+    }
+
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         let directory = self.keeper.directory();
         let reports = self.keeper.nodes();

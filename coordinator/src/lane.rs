@@ -155,6 +155,7 @@ impl Lane {
             parameters: [("client_encoding".to_owned(), "UTF8".to_owned())].into(),
             wait_ms_max: u32::try_from(spec.wait.as_millis()).unwrap_or(u32::MAX),
             hand_over: channel.same_host,
+            replica: false,
         };
         requests
             .try_send(LaneRequest { kind: Some(lane_request::Kind::Open(open)) })

@@ -60,6 +60,7 @@ impl Shared {
             lanes_max: self.slots.max(),
             load: load().unwrap_or(0.0),
             disk_free_bytes: disk_free_bytes(&self.settings.data_dir).unwrap_or(0),
+            ..NodeState::default()
         }
     }
 }

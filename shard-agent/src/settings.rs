@@ -49,8 +49,33 @@ pub struct Settings {
     pub stop_seconds_max: u64,
     /// host:port for Prometheus metrics; empty for none.
     pub metrics_listen: String,
+    /// Where the group's leadership is decided.
+    pub lease_store: LeaseStoreKind,
+    /// host:port of the coordinator that hosts the arbiter, or of etcd's members.
+    pub lease_endpoints: Vec<String>,
+    /// In front of all keys in etcd, one per cluster.
+    pub lease_prefix: String,
+    /// How long a lease lasts without being renewed, how often it is renewed, how long one call may take, and how long before its
+    /// end PostgreSQL is stopped, in milliseconds.
+    pub lease_ttl_ms: u64,
+    pub lease_renew_ms: u64,
+    pub lease_call_ms_max: u64,
+    pub lease_margin_ms: u64,
+    /// Whether this node may make the group's data with initdb when there is no leader yet; others copy the leader's.
+    pub bootstrap: bool,
+    /// host:port at which other hosts reach this agent; empty for `listen`.
+    pub advertise: String,
     /// Passed to PostgreSQL.
     pub postgres_settings: BTreeMap<String, String>,
+}
+
+/// `none`: the node is alone in its group and always its primary; `arbiter`: in a coordinator, for one machine; `etcd`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeaseStoreKind {
+    None,
+    Arbiter,
+    Etcd,
 }
 
 /// `trust` or `scram`.
@@ -95,6 +120,15 @@ impl Default for Settings {
             start_seconds_slow: 60,
             stop_seconds_max: 30,
             metrics_listen: String::new(),
+            lease_store: LeaseStoreKind::None,
+            lease_endpoints: Vec::new(),
+            lease_prefix: "/atoll/".into(),
+            lease_ttl_ms: 6000,
+            lease_renew_ms: 1000,
+            lease_call_ms_max: 1000,
+            lease_margin_ms: 500,
+            bootstrap: true,
+            advertise: String::new(),
             postgres_settings: BTreeMap::from([("shared_buffers".into(), "128MB".into())]),
         }
     }
@@ -111,6 +145,10 @@ pub enum InvalidSettings {
     SocketPath { path: PathBuf, max: usize },
     #[error("listen: \"{listen}\" is not an address like 127.0.0.1:6440")]
     Listen { listen: String },
+    #[error("lease_endpoints must name the lease store")]
+    LeaseEndpoints,
+    #[error("lease_ttl_ms must be above lease_renew_ms + lease_call_ms_max + lease_margin_ms")]
+    LeaseTimes,
     #[error("lanes_max must be between 1 and 10000")]
     LanesMax,
     #[error("capacity must be above 0")]
@@ -169,6 +207,14 @@ impl Settings {
         }
         if self.capacity.is_nan() || self.capacity <= 0.0 {
             return Err(InvalidSettings::Capacity);
+        }
+        if self.lease_store != LeaseStoreKind::None {
+            if self.lease_endpoints.is_empty() {
+                return Err(InvalidSettings::LeaseEndpoints);
+            }
+            if self.lease_ttl_ms <= self.lease_renew_ms + self.lease_call_ms_max + self.lease_margin_ms {
+                return Err(InvalidSettings::LeaseTimes);
+            }
         }
         for (name, value) in &self.postgres_settings {
             if RESERVED_SETTINGS.contains(&name.to_lowercase().as_str()) {

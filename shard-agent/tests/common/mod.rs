@@ -213,6 +213,7 @@ pub fn open_request() -> LaneOpen {
         parameters: HashMap::from([("application_name".into(), "test".into())]),
         wait_ms_max: 10_000,
         hand_over: false,
+        replica: false,
     }
 }
 

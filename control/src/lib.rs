@@ -1,0 +1,7 @@
+//! Who may be a group's primary: what is recorded of a group, where that is kept, and what a node does about it.
+//!
+//! [`record`] is what all members of a group agree on; [`store`] keeps it, with the leases; [`quorum`] says which changes of the
+//! synchronous set are safe; [`decide`] is what one node does next, as a pure function of what it sees.
+
+pub mod record;
+pub mod store;
