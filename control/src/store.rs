@@ -28,6 +28,8 @@ pub struct View {
     pub revision: Revision,
     /// `None`: the lease is free.
     pub leader: Option<Leader>,
+    /// The leader's lease, so that a node that was restarted can go on with its own.
+    pub lease: Option<LeaseId>,
 }
 
 /// Why the store did not do it.
@@ -48,8 +50,8 @@ pub trait LeaseStore: Send + Sync {
     /// [`StoreError::Unreachable`].
     async fn read(&self, group: &str) -> Result<View, StoreError>;
 
-    /// Takes the free lease and writes the record, in one transaction: only when the lease is free and the record still has
-    /// `revision`. The leader is `record.leader` with `record.epoch`. Returns the lease and the record's new revision.
+    /// Takes the free lease for `leader` and writes the record, in one transaction: only when the lease is free and the record
+    /// still has `revision`. Returns the lease and the record's new revision.
     ///
     /// # Errors
     /// [`StoreError::Conflict`], [`StoreError::Unreachable`].
@@ -58,6 +60,7 @@ pub trait LeaseStore: Send + Sync {
         group: &str,
         revision: Revision,
         record: &GroupRecord,
+        leader: &Leader,
         ttl: Duration,
     ) -> Result<(LeaseId, Revision), StoreError>;
 
