@@ -3,6 +3,7 @@
 //! [`record`] is what all members of a group agree on; [`store`] keeps it, with the leases; [`quorum`] says which changes of the
 //! synchronous set are safe; [`decide`] is what one node does next, as a pure function of what it sees.
 
+pub mod decide;
 pub mod quorum;
 pub mod record;
 pub mod store;
