@@ -1,11 +1,55 @@
 //! Where groups' records and leases are kept.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use atoll_proto::auth::Token;
 use serde::{Deserialize, Serialize};
 
 use crate::record::GroupRecord;
+
+mod arbiter;
+mod endpoints;
+mod etcd;
+
+/// Which lease store it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// gRPC service `Leases` of the one coordinator that hosts it.
+    Arbiter,
+    /// An etcd cluster (v3 API, without TLS or users).
+    Etcd,
+}
+
+/// What [`open`] cannot use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error("the lease store has no endpoints: name at least one as host:port")]
+    NoEndpoint,
+    #[error("\"{endpoint}\" is no endpoint of a lease store: write it as host:port")]
+    Endpoint { endpoint: String },
+}
+
+/// A client of the lease store. Connects when it is first used, and again by itself; the current tokio runtime drives it.
+///
+/// `endpoints` are host:port; `prefix` stands before all keys in etcd, `token` goes with all calls to the arbiter. Calls that no endpoint
+/// answers within `call_timeout` end as [`StoreError::Unreachable`].
+///
+/// # Errors
+/// [`OpenError`]; an endpoint that cannot be reached is none.
+pub fn open(
+    kind: Kind,
+    endpoints: &[String],
+    prefix: &str,
+    token: &Token,
+    call_timeout: Duration,
+) -> Result<Arc<dyn LeaseStore>, OpenError> {
+    Ok(match kind {
+        Kind::Arbiter => Arc::new(arbiter::Arbiter::new(endpoints, token.clone(), call_timeout)?),
+        Kind::Etcd => Arc::new(etcd::Etcd::new(endpoints, prefix, call_timeout)?),
+    })
+}
 
 /// Changes with every change of a record; a change is made only on the revision that was read. 0: there is no record yet.
 pub type Revision = u64;
@@ -28,8 +72,21 @@ pub struct View {
     pub revision: Revision,
     /// `None`: the lease is free.
     pub leader: Option<Leader>,
+<<<<<<< HEAD:control/src/store.rs
     /// The leader's lease, so that a node that was restarted can go on with its own.
     pub lease: Option<LeaseId>,
+=======
+    /// The leader's lease. Who finds itself leader without knowing its lease (after its own restart, or an acquire that was not
+    /// answered) may renew or release this one.
+    pub lease: Option<LeaseId>,
+}
+
+impl View {
+    /// Whether record or leader are no longer as in `before`.
+    pub fn has_changed_since(&self, before: &Self) -> bool {
+        self.revision != before.revision || self.leader != before.leader
+    }
+>>>>>>> store:control/src/store/mod.rs
 }
 
 /// Why the store did not do it.
@@ -44,6 +101,13 @@ pub enum StoreError {
 }
 
 /// The lease store. Every call is bounded by the implementation's RPC timeout (1 s unless told otherwise); linearizable.
+///
+/// Whoever holds a lease counts on it until the *send* time of its last successful [`acquire`](Self::acquire) or
+/// [`renew`](Self::renew), plus its time to live, minus a margin for clocks that run differently; never from the answer's time. The
+/// store never ends a lease sooner. A lease found in a [`View`] is good for nothing until a `renew` of it has succeeded.
+///
+/// After [`StoreError::Unreachable`] a change may have been made, or may still be made: read again. An `acquire` that was made shows in
+/// [`View::leader`] and [`View::lease`].
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
     /// # Errors
@@ -67,7 +131,7 @@ pub trait LeaseStore: Send + Sync {
     /// Makes the lease last for its whole time to live from now on.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when it has expired; [`StoreError::Unreachable`].
+    /// [`StoreError::Conflict`] when it has expired or no longer holds the group; [`StoreError::Unreachable`].
     async fn renew(&self, group: &str, lease: LeaseId) -> Result<(), StoreError>;
 
     /// Writes the record: only while it has `revision` and `lease` still holds the group. Returns the new revision.
@@ -82,13 +146,13 @@ pub trait LeaseStore: Send + Sync {
         record: &GroupRecord,
     ) -> Result<Revision, StoreError>;
 
-    /// Gives the lease up. Done also when it has expired.
+    /// Gives the lease up: it is free at once. Done also when it has expired.
     ///
     /// # Errors
     /// [`StoreError::Unreachable`].
     async fn release(&self, group: &str, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Returns when the group's record or leader has changed since `view`, or after `at_most`, whichever is first.
+    /// Returns when the group's record or leader has changed since `view`, or after `at_most`, whichever is first. May return early.
     ///
     /// # Errors
     /// [`StoreError::Unreachable`].

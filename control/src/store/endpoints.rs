@@ -1,0 +1,106 @@
+//! The servers of a lease store, any of which may answer.
+
+use std::error::Error as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{OpenError, StoreError};
+
+/// How often a connection with calls under way is asked for a sign of life. etcd closes connections that ask more often than every 5 s.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) struct Endpoints {
+    /// host:port, and the connection.
+    members: Vec<(String, Channel)>,
+    /// The one that answered last: it is asked first.
+    first: AtomicUsize,
+}
+
+impl Endpoints {
+    /// Connects when first used.
+    pub fn new(addresses: &[String], connect_timeout: Duration) -> Result<Self, OpenError> {
+        let member = |address: &String| {
+            let host_port = address.strip_prefix("http://").unwrap_or(address);
+            let wrong = || OpenError::Endpoint { endpoint: address.clone() };
+            if host_port.contains('/') || !host_port.contains(':') {
+                return Err(wrong());
+            }
+            let endpoint = Endpoint::from_shared(format!("http://{host_port}")).map_err(|_| wrong())?;
+            let channel = endpoint
+                .connect_timeout(connect_timeout)
+                .http2_keep_alive_interval(KEEPALIVE)
+                .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+                .tcp_nodelay(true)
+                .connect_lazy();
+            Ok((host_port.to_owned(), channel))
+        };
+        let members = addresses.iter().map(member).collect::<Result<Vec<_>, _>>()?;
+        if members.is_empty() {
+            return Err(OpenError::NoEndpoint);
+        }
+        Ok(Self { members, first: AtomicUsize::new(0) })
+    }
+
+    /// Asks one server after the other until one answers. The next is asked as soon as one fails, or has let its share of the time until
+    /// `until` pass; it is still listened to then. So `call` may be done more than once, and an older one after a newer.
+    pub async fn call<T, Answer>(&self, until: Instant, call: impl Fn(Channel) -> Answer) -> Result<T, StoreError>
+    where
+        Answer: Future<Output = Result<T, Status>>,
+    {
+        let count = self.members.len();
+        let first = self.first.load(Ordering::Relaxed);
+        let mut next = Instant::now();
+        let share = until.saturating_duration_since(next) / u32::try_from(count).unwrap_or(u32::MAX);
+        let mut asked = 0;
+        let mut waiting = FuturesUnordered::new();
+        let mut failures = Vec::new();
+        while failures.len() < count {
+            tokio::select! {
+                biased;
+                Some((index, answer)) = waiting.next() => match answer {
+                    Ok(answer) => {
+                        self.first.store(index, Ordering::Relaxed);
+                        return Ok(answer);
+                    }
+                    Err(status) => {
+                        failures.push(format!("{}: {}", self.members[index].0, describe(&status)));
+                        next = Instant::now();
+                    }
+                },
+                () = sleep_until(next), if asked < count => {
+                    let index = (first + asked) % count;
+                    let answer = call(self.members[index].1.clone());
+                    waiting.push(async move { (index, answer.await) });
+                    asked += 1;
+                    next += share;
+                }
+                () = sleep_until(until) => {
+                    failures.push("no answer in time".to_owned());
+                    break;
+                }
+            }
+        }
+        Err(StoreError::Unreachable(failures.join("; ")))
+    }
+}
+
+/// A status in words, with what is behind it: "transport error" alone tells nobody anything.
+fn describe(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut source = status.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    text
+}
