@@ -72,10 +72,6 @@ pub struct View {
     pub revision: Revision,
     /// `None`: the lease is free.
     pub leader: Option<Leader>,
-<<<<<<< HEAD:control/src/store.rs
-    /// The leader's lease, so that a node that was restarted can go on with its own.
-    pub lease: Option<LeaseId>,
-=======
     /// The leader's lease. Who finds itself leader without knowing its lease (after its own restart, or an acquire that was not
     /// answered) may renew or release this one.
     pub lease: Option<LeaseId>,
@@ -86,7 +82,6 @@ impl View {
     pub fn has_changed_since(&self, before: &Self) -> bool {
         self.revision != before.revision || self.leader != before.leader
     }
->>>>>>> store:control/src/store/mod.rs
 }
 
 /// Why the store did not do it.
