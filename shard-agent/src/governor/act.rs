@@ -246,7 +246,14 @@ impl Governor {
             };
             record.leader = me;
             record.electorate = electorate;
-            record.history.push(Reign { epoch, leader: record.leader.clone(), timeline, start_lsn, since_ms: unix_ms(), reason });
+            record.history.push(Reign {
+                epoch,
+                leader: record.leader.clone(),
+                timeline,
+                start_lsn,
+                since_ms: unix_ms(),
+                reason,
+            });
             let surplus = record.history.len().saturating_sub(HISTORY_MAX);
             record.history.drain(..surplus);
         })
@@ -354,7 +361,11 @@ impl Governor {
         self.as_primary = true;
         (self.sync, self.sync_since, self.promoted) = (Some(sync.clone()), None, Some(position.lsn));
         let (lsn, timeline) = (position.lsn, position.timeline);
-        self.events.note("promoted", tenure.epoch, format!("promoted at {lsn} to timeline {timeline}; {}", shown(sync)));
+        self.events.note(
+            "promoted",
+            tenure.epoch,
+            format!("promoted at {lsn} to timeline {timeline}; {}", shown(sync)),
+        );
         Ok(())
     }
 

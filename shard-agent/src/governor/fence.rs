@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -94,6 +95,27 @@ impl Fencer {
     pub fn end(mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Ends the fencer of an earlier agent on the same run directory: it would stop PostgreSQL at a deadline that has moved since.
+pub fn replace_earlier(run_dir: &Path, pid: u32) {
+    let path = run_dir.join("fencer.pid");
+    let earlier = fs::read_to_string(&path).unwrap_or_default();
+    let mut words = earlier.split_whitespace().map(str::parse::<u64>);
+    if let (Some(Ok(earlier)), Some(Ok(start_time))) = (words.next(), words.next()) {
+        if earlier == u64::from(pid) {
+            return;
+        }
+        if let Ok(earlier) = u32::try_from(earlier)
+            && process_start_time(earlier) == Some(start_time)
+        {
+            signal(earlier, Signal::SIGKILL);
+        }
+    }
+    let start_time = process_start_time(pid).unwrap_or_default();
+    if let Err(error) = fs::write(&path, format!("{pid} {start_time}\n")) {
+        tracing::error!(%error, path = %path.display(), "the fencer cannot be noted");
     }
 }
 

@@ -228,10 +228,9 @@ impl Governor {
         match &self.observation {
             Observation::Down { .. } => Postgres::Down { failed_starts: self.failed_starts },
             Observation::Starting { .. } => Postgres::Starting { as_primary: self.as_primary },
-            Observation::Unresponsive { .. } => Postgres::Unresponsive {
-                since: self.unresponsive_since.unwrap_or(now),
-                as_primary: self.as_primary,
-            },
+            Observation::Unresponsive { .. } => {
+                Postgres::Unresponsive { since: self.unresponsive_since.unwrap_or(now), as_primary: self.as_primary }
+            }
             Observation::Replica(replica) => Postgres::Replica {
                 upstream: self.upstream.clone(),
                 position: Position { timeline: replica.timeline, lsn: replica.received.0 },
@@ -283,14 +282,18 @@ impl Governor {
                     standing.role = Role::Replica;
                 } else {
                     standing.reason = match &replica.trouble {
-                        Some(Trouble::LogRemoved(text) | Trouble::Diverged(text) | Trouble::Other(text)) => text.clone(),
+                        Some(Trouble::LogRemoved(text) | Trouble::Diverged(text) | Trouble::Other(text)) => {
+                            text.clone()
+                        }
                         None => "receives nothing".into(),
                     };
                 }
             }
             Observation::Starting { reason, .. } => standing.reason = reason.clone(),
             Observation::Unresponsive { .. } => standing.reason = "PostgreSQL does not answer".into(),
-            Observation::Down { last_exit } => standing.reason = format!("PostgreSQL is down {last_exit}").trim().into(),
+            Observation::Down { last_exit } => {
+                standing.reason = format!("PostgreSQL is down {last_exit}").trim().into()
+            }
         }
         standing
     }

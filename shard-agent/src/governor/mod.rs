@@ -5,7 +5,7 @@ mod act;
 pub mod clock;
 pub mod events;
 pub mod fence;
-mod lease;
+pub mod lease;
 mod look;
 mod memory;
 mod orders;
@@ -102,6 +102,8 @@ pub struct Governor {
     reports_asked: u64,
     reported: mpsc::Receiver<Report>,
     reporters: mpsc::Sender<Report>,
+    /// What the history will say of the leadership; empty for the usual.
+    won_because: String,
     last_failure: String,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
@@ -187,6 +189,7 @@ impl Governor {
             reports_asked: 0,
             reported,
             reporters,
+            won_because: String::new(),
             last_failure: String::new(),
             _tasks: vec![AbortOnDropHandle::new(renew), AbortOnDropHandle::new(read)],
         };
@@ -266,7 +269,9 @@ impl Governor {
     }
 
     fn epoch(&self) -> u64 {
-        self.lease.tenure().map_or_else(|| self.view.as_ref().map_or(0, |view| view.record.epoch), |tenure| tenure.epoch)
+        self.lease
+            .tenure()
+            .map_or_else(|| self.view.as_ref().map_or(0, |view| view.record.epoch), |tenure| tenure.epoch)
     }
 
     /// Runs an action that must not outlast the lease. `Ok(false)`: there was nothing to do.

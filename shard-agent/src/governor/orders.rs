@@ -157,7 +157,10 @@ impl Governor {
         self.leads()?;
         let waits = match policy.synchronous {
             0 => "commits wait for no standby".to_owned(),
-            count => format!("commits wait for {count} standby(s), {}", if policy.strict { "always" } else { "as long as there are any" }),
+            count => format!(
+                "commits wait for {count} standby(s), {}",
+                if policy.strict { "always" } else { "as long as there are any" }
+            ),
         };
         self.update(|record| record.policy = policy).await.map_err(Status::unavailable)?;
         let message = format!("group {}: {waits}", self.settings.group);

@@ -10,7 +10,8 @@ use atoll_control::record::Member;
 use atoll_proto::auth::Token;
 use atoll_proto::channel::connect_lazy;
 use atoll_proto::v1::group_client::GroupClient;
-use atoll_proto::v1::{JoinRequest, RecruitRequest, VouchRequest};
+use atoll_proto::v1::node_client::NodeClient;
+use atoll_proto::v1::{JoinRequest, RecruitRequest, StateRequest, VouchRequest};
 use tokio::time::timeout;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -84,6 +85,17 @@ impl Peers {
             }
         });
         futures_util::future::join_all(ask).await.into_iter().all(|promised| promised)
+    }
+
+    /// How far a member's replica has replayed, as it says itself; `None` when it does not answer.
+    pub async fn received(&self, name: &str, member: &Member) -> Option<u64> {
+        let socket = (!member.agent_socket.is_empty()).then(|| Path::new(&member.agent_socket));
+        let channel = connect_lazy(&member.agent_address, socket)
+            .inspect_err(|error| tracing::error!(name, address = member.agent_address, %error, "no address"))
+            .ok()?;
+        let mut client = NodeClient::with_interceptor(channel, self.token.clone());
+        let state = timeout(VOUCH_WITHIN, client.state(StateRequest {})).await.ok()?.ok()?.into_inner();
+        Some(state.lsn)
     }
 
     /// Asks the leader to take this node in.

@@ -192,7 +192,7 @@ fn postmaster_start_time(pid: u32, data_dir: &Path) -> Option<u64> {
 
 /// Start time of process `pid` in clock ticks since boot (proc(5), field 22 of stat); None when there is no such
 /// process, or only its zombie.
-fn process_start_time(pid: u32) -> Option<u64> {
+pub(crate) fn process_start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, so fields are counted from its end.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();

@@ -186,6 +186,27 @@ impl Server {
         std::future::pending().await
     }
 
+    /// 0 while there is none.
+    pub fn postmaster_pid(&self) -> u32 {
+        self.status.borrow().postmaster_pid
+    }
+
+    /// Writes a checkpoint, as fast as the disk allows.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub async fn checkpoint(&mut self) -> Result<(), PostgresError> {
+        Err(self.not_running())
+    }
+
+    /// How many clients' backends are in a statement or a transaction.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub async fn busy_backends(&mut self) -> Result<u64, PostgresError> {
+        Err(self.not_running())
+    }
+
     fn not_running(&self) -> PostgresError {
         PostgresError::NotRunning { node: self.settings.name.clone() }
     }
