@@ -131,8 +131,7 @@ impl LeaseStore for Arbiter {
         revision: Revision,
         record: &GroupRecord,
     ) -> Result<Revision, StoreError> {
-        let request =
-            LeaseUpdateRequest { group: group.to_owned(), lease: lease.0, revision, record: json(record)? };
+        let request = LeaseUpdateRequest { group: group.to_owned(), lease: lease.0, revision, record: json(record)? };
         let reply = self
             .call(Duration::ZERO, |mut client| {
                 let request = request.clone();

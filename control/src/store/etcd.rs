@@ -86,10 +86,7 @@ impl Etcd {
                 async move { Ok(KvClient::new(channel).range(request).await?.into_inner()) }
             })
             .await?;
-        Ok(Reading {
-            view: keys.view(&reply.kvs)?,
-            raft_term: reply.header.map_or(0, |header| header.raft_term),
-        })
+        Ok(Reading { view: keys.view(&reply.kvs)?, raft_term: reply.header.map_or(0, |header| header.raft_term) })
     }
 
     /// Does `writes` when both conditions hold. Otherwise `Err` with what there is instead.
@@ -128,7 +125,8 @@ impl Etcd {
         let seconds = i64::try_from(ttl.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
         self.endpoints
             .call(until, |channel| async move {
-                match LeaseClient::new(channel).lease_grant(api::LeaseGrantRequest { ttl: seconds, id: lease.0 }).await {
+                match LeaseClient::new(channel).lease_grant(api::LeaseGrantRequest { ttl: seconds, id: lease.0 }).await
+                {
                     Ok(_) => Ok(()),
                     // By this call, through another member: nobody else draws the same id.
                     Err(status) if status.message().contains("lease already exists") => Ok(()),
