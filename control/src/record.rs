@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GroupRecord {
-    /// Counts leaderships; 0 before the first.
+    /// Counts the leases that were won; 0 before the first. A leader that was never established has used one up.
     pub epoch: u64,
-    /// The last leader. Its data holds every acknowledged commit.
+    /// The last established leader: one whose promotion was complete and who served. Its data holds every acknowledged commit.
     pub leader: String,
     pub electorate: Electorate,
     /// By name.
@@ -22,16 +22,29 @@ pub struct GroupRecord {
     pub history: Vec<Reign>,
 }
 
+impl GroupRecord {
+    /// Whether the leader of `epoch` got as far as serving.
+    pub fn is_established(&self, epoch: u64) -> bool {
+        self.history.last().is_some_and(|reign| reign.epoch == epoch)
+    }
+}
+
 /// Entries of [`GroupRecord::history`].
 pub const HISTORY_MAX: usize = 100;
 
 /// Who may elect a leader: `reports` of `members` have to be heard, or the last leader itself. More reports than members: only the last
 /// leader can lead.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Electorate {
     /// Standbys, sorted.
     pub members: Vec<String>,
     pub reports: usize,
+}
+
+impl Default for Electorate {
+    fn default() -> Self {
+        Self::nobody()
+    }
 }
 
 /// One node of a group.

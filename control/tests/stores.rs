@@ -10,7 +10,7 @@ use atoll_control::store::{Kind, LeaseStore, OpenError, StoreError, open};
 use support::arbiter::Running;
 use support::contest::{check, contend};
 use support::etcd::Etcd;
-use support::scenarios::{self, record};
+use support::scenarios::{self, acquire, record};
 use support::{CALL_TIMEOUT, client, free_ports, token};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -98,9 +98,9 @@ async fn after_a_restart_the_arbiter_has_all_records_and_leases_are_fresh_for_on
     let arbiter = Running::start(Some(&file)).await;
     let store = client(Kind::Arbiter, &arbiter.endpoints());
     let ttl = Duration::from_secs(2);
-    let (kept, _) = store.acquire("kept", 0, &record("a", 1, ""), ttl).await.unwrap();
-    let (left, left_revision) = store.acquire("left", 0, &record("b", 1, ""), ttl).await.unwrap();
-    let (released, released_revision) = store.acquire("released", 0, &record("c", 1, ""), ttl).await.unwrap();
+    let (kept, _) = acquire(&store, "kept", 0, &record("a", 1, ""), ttl).await.unwrap();
+    let (left, left_revision) = acquire(&store, "left", 0, &record("b", 1, ""), ttl).await.unwrap();
+    let (released, released_revision) = acquire(&store, "released", 0, &record("c", 1, ""), ttl).await.unwrap();
     store.release("released", released).await.unwrap();
     sleep(ttl / 2).await;
     let before = store.read("kept").await.unwrap();
@@ -118,16 +118,16 @@ async fn after_a_restart_the_arbiter_has_all_records_and_leases_are_fresh_for_on
     let restarted = Instant::now();
     let arbiter = Running::start_on(&address, Some(&file)).await;
     assert_eq!(store.read("kept").await.unwrap(), before);
-    store.acquire("released", released_revision, &record("d", 2, ""), ttl).await.unwrap();
+    acquire(&store, "released", released_revision, &record("d", 2, ""), ttl).await.unwrap();
     // Of the first start both would have ended by now.
     while restarted.elapsed() < ttl - Duration::from_millis(200) {
         store.renew("kept", kept).await.unwrap();
-        let stolen = store.acquire("left", left_revision, &record("d", 2, ""), ttl).await;
+        let stolen = acquire(&store, "left", left_revision, &record("d", 2, ""), ttl).await;
         assert!(stolen == Err(StoreError::Conflict) || restarted.elapsed() >= ttl, "{stolen:?}");
         sleep(Duration::from_millis(100)).await;
     }
     sleep(Duration::from_millis(300)).await;
-    let (newer, _) = store.acquire("left", left_revision, &record("d", 2, ""), ttl).await.unwrap();
+    let (newer, _) = acquire(&store, "left", left_revision, &record("d", 2, ""), ttl).await.unwrap();
     assert!(newer != left && newer != kept && newer != released, "ids are used once");
     store.renew("kept", kept).await.unwrap();
     arbiter.stop().await;
@@ -140,7 +140,7 @@ async fn one_process_hosts_the_arbiter_and_others_refuse() {
     let other = Running::start(None).await;
     let arbiter = Running::start(Some(&file)).await;
     let store = client(Kind::Arbiter, &[other.endpoint.clone(), arbiter.endpoint.clone()]);
-    let (lease, _) = store.acquire("g1", 0, &record("a", 1, ""), Duration::from_secs(60)).await.unwrap();
+    let (lease, _) = acquire(&store, "g1", 0, &record("a", 1, ""), Duration::from_secs(60)).await.unwrap();
     store.renew("g1", lease).await.unwrap();
     let lost = client(Kind::Arbiter, &other.endpoints()).read("g1").await;
     let Err(StoreError::Unreachable(reason)) = lost else { panic!("{lost:?}") };
@@ -176,9 +176,9 @@ async fn what_cannot_be_written_is_not_granted() {
     let home = folder.path().join("home");
     let arbiter = Running::start(Some(&home.join("leases.json"))).await;
     let store = client(Kind::Arbiter, &arbiter.endpoints());
-    let (lease, revision) = store.acquire("g1", 0, &record("a", 1, ""), Duration::from_secs(60)).await.unwrap();
+    let (lease, revision) = acquire(&store, "g1", 0, &record("a", 1, ""), Duration::from_secs(60)).await.unwrap();
     std::fs::rename(&home, folder.path().join("away")).unwrap();
-    let refused = store.acquire("g2", 0, &record("a", 1, ""), Duration::from_secs(60)).await;
+    let refused = acquire(&store, "g2", 0, &record("a", 1, ""), Duration::from_secs(60)).await;
     assert!(matches!(&refused, Err(StoreError::Unreachable(reason)) if reason.contains("leases.json")), "{refused:?}");
     let refused = store.update("g1", lease, revision, &record("a", 1, "new")).await;
     assert!(matches!(refused, Err(StoreError::Unreachable(_))), "{refused:?}");
@@ -187,7 +187,7 @@ async fn what_cannot_be_written_is_not_granted() {
     assert_eq!(store.read("g1").await.unwrap().record, record("a", 1, ""));
     assert_eq!(store.read("g2").await.unwrap().leader, None);
     std::fs::rename(folder.path().join("away"), &home).unwrap();
-    store.acquire("g2", 0, &record("a", 1, ""), Duration::from_secs(60)).await.unwrap();
+    acquire(&store, "g2", 0, &record("a", 1, ""), Duration::from_secs(60)).await.unwrap();
     store.update("g1", lease, revision, &record("a", 1, "new")).await.unwrap();
     arbiter.stop().await;
 }
@@ -197,7 +197,7 @@ async fn a_lease_in_etcd_is_kept_when_etcds_leader_dies() {
     let mut etcd = Etcd::start().await;
     let store = client(Kind::Etcd, &etcd.endpoints);
     let ttl = Duration::from_secs(6);
-    let (lease, revision) = store.acquire("g1", 0, &record("a", 1, ""), ttl).await.unwrap();
+    let (lease, revision) = acquire(&store, "g1", 0, &record("a", 1, ""), ttl).await.unwrap();
     let view = store.read("g1").await.unwrap();
     let leader = etcd.await_leader().await;
     // One waits across the death, and hears of what happens after it.
@@ -239,7 +239,7 @@ async fn a_member_that_hangs_costs_its_share_only() {
     endpoints.swap(0, hanging);
     let store = client(Kind::Etcd, &endpoints);
     // Connected to it, and used to it.
-    let (lease, revision) = store.acquire("g1", 0, &record("a", 1, ""), Duration::from_secs(60)).await.unwrap();
+    let (lease, revision) = acquire(&store, "g1", 0, &record("a", 1, ""), Duration::from_secs(60)).await.unwrap();
     let fresh = client(Kind::Etcd, &endpoints);
     etcd.freeze(hanging);
     for store in [&store, &fresh] {
@@ -259,7 +259,7 @@ async fn a_member_that_hangs_costs_its_share_only() {
 async fn without_its_majority_etcd_is_unreachable_and_says_why() {
     let mut etcd = Etcd::start().await;
     let store = client(Kind::Etcd, &etcd.endpoints);
-    let (lease, revision) = store.acquire("g1", 0, &record("a", 1, ""), Duration::from_secs(60)).await.unwrap();
+    let (lease, revision) = acquire(&store, "g1", 0, &record("a", 1, ""), Duration::from_secs(60)).await.unwrap();
     let view = store.read("g1").await.unwrap();
     etcd.kill(0);
     etcd.kill(1);
@@ -269,7 +269,7 @@ async fn without_its_majority_etcd_is_unreachable_and_says_why() {
         store.read("g1").await.map(drop),
         store.renew("g1", lease).await,
         store.update("g1", lease, revision, &next).await.map(drop),
-        store.acquire("g2", 0, &next, Duration::from_secs(60)).await.map(drop),
+        acquire(&store, "g2", 0, &next, Duration::from_secs(60)).await.map(drop),
         store.release("g1", lease).await,
     ];
     assert!(asked.elapsed() < (CALL_TIMEOUT + Duration::from_millis(300)) * 5, "{:?}", asked.elapsed());

@@ -109,8 +109,8 @@ pub trait LeaseStore: Send + Sync {
     /// [`StoreError::Unreachable`].
     async fn read(&self, group: &str) -> Result<View, StoreError>;
 
-    /// Takes the free lease and writes the record, in one transaction: only when the lease is free and the record still has
-    /// `revision`. The leader is `record.leader` with `record.epoch`. Returns the lease and the record's new revision.
+    /// Takes the free lease for `leader` and writes the record, in one transaction: only when the lease is free and the record
+    /// still has `revision`. Returns the lease and the record's new revision.
     ///
     /// # Errors
     /// [`StoreError::Conflict`], [`StoreError::Unreachable`].
@@ -119,6 +119,7 @@ pub trait LeaseStore: Send + Sync {
         group: &str,
         revision: Revision,
         record: &GroupRecord,
+        leader: &Leader,
         ttl: Duration,
     ) -> Result<(LeaseId, Revision), StoreError>;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use atoll_control::store::{LeaseStore, StoreError};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::scenarios::record;
+use super::scenarios::{acquire, record};
 
 /// One leadership: from the answer that gave it until its holder could no longer count on it.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub async fn contend(
         }
         let epoch = view.record.epoch + 1;
         let sent = Instant::now();
-        let Ok((lease, mut revision)) = store.acquire("contest", view.revision, &record(&node, epoch, ""), ttl).await
+        let Ok((lease, mut revision)) = acquire(&store, "contest", view.revision, &record(&node, epoch, ""), ttl).await
         else {
             continue;
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_control::record::{GroupRecord, Member};
-use atoll_control::store::{Leader, LeaseStore, StoreError, View};
+use atoll_control::store::{Leader, LeaseId, LeaseStore, Revision, StoreError, View};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -30,6 +30,18 @@ pub fn record(leader: &str, epoch: u64, note: &str) -> GroupRecord {
     }
 }
 
+/// Takes the lease for the record's leader.
+pub async fn acquire(
+    store: &Store,
+    group: &str,
+    revision: Revision,
+    record: &GroupRecord,
+    ttl: Duration,
+) -> Result<(LeaseId, Revision), StoreError> {
+    let leader = Leader { node: record.leader.clone(), epoch: record.epoch };
+    store.acquire(group, revision, record, &leader, ttl).await
+}
+
 /// All of them, each on a group of its own. `ttl` is the shortest that the store grants; every client has connections of its own.
 pub async fn all(client: &dyn Fn() -> Store, ttl: Duration) {
     tokio::join!(
@@ -49,7 +61,7 @@ async fn one_of_many_acquirers_wins(client: &dyn Fn() -> Store) {
     let mut revision = 0;
     for epoch in 1..=3 {
         let attempts = contenders.iter().map(|(node, store)| async move {
-            store.acquire("race", revision, &record(node, epoch, ""), LONG).await.map(|won| (node, won))
+            acquire(&store, "race", revision, &record(node, epoch, ""), LONG).await.map(|won| (node, won))
         });
         let (won, lost): (Vec<_>, Vec<_>) = join_all(attempts).await.into_iter().partition(Result::is_ok);
         assert!(lost.iter().all(|outcome| outcome == &Err(StoreError::Conflict)), "{lost:?}");
@@ -71,17 +83,17 @@ async fn one_of_many_acquirers_wins(client: &dyn Fn() -> Store) {
 async fn only_the_holder_changes_what_it_has_read(store: Store) {
     let conflict = Err(StoreError::Conflict);
     assert_eq!(store.read("update").await, Ok(View::default()));
-    let lost = store.acquire("update", 7, &record("a", 1, ""), LONG).await;
+    let lost = acquire(&store, "update", 7, &record("a", 1, ""), LONG).await;
     assert_eq!(lost, Err(StoreError::Conflict), "there is no revision 7");
-    let (lease, first) = store.acquire("update", 0, &record("a", 1, "first"), LONG).await.unwrap();
+    let (lease, first) = acquire(&store, "update", 0, &record("a", 1, "first"), LONG).await.unwrap();
     let second = store.update("update", lease, first, &record("a", 1, "second")).await.unwrap();
     assert_ne!(first, second);
     assert_eq!(store.update("update", lease, first, &record("a", 1, "stale")).await, conflict);
-    let (other, _) = store.acquire("update-other", 0, &record("b", 1, ""), LONG).await.unwrap();
+    let (other, _) = acquire(&store, "update-other", 0, &record("b", 1, ""), LONG).await.unwrap();
     assert_eq!(store.update("update", other, second, &record("b", 2, "loser")).await, conflict);
     assert_eq!(store.renew("update", other).await, Err(StoreError::Conflict));
     // Not what the loser holds: nothing is freed.
-    let taken = store.acquire("update", second, &record("b", 2, "taken"), LONG).await;
+    let taken = acquire(&store, "update", second, &record("b", 2, "taken"), LONG).await;
     assert_eq!(taken, Err(StoreError::Conflict));
     let seen = store.read("update").await.unwrap();
     assert_eq!((seen.record, seen.revision), (record("a", 1, "second"), second));
@@ -92,7 +104,7 @@ async fn only_the_holder_changes_what_it_has_read(store: Store) {
 
 async fn an_expired_lease_is_free(holder: Store, other: Store, ttl: Duration) {
     let sent = Instant::now();
-    let (lease, revision) = holder.acquire("expiry", 0, &record("a", 1, ""), ttl).await.unwrap();
+    let (lease, revision) = acquire(&holder, "expiry", 0, &record("a", 1, ""), ttl).await.unwrap();
     // As long as the holder may count on it, nobody else gets it.
     while sent.elapsed() < ttl - Duration::from_millis(50) {
         let asked = Instant::now();
@@ -109,7 +121,7 @@ async fn an_expired_lease_is_free(holder: Store, other: Store, ttl: Duration) {
     holder.release("expiry", lease).await.unwrap();
     let seen = other.read("expiry").await.unwrap();
     assert_eq!((&seen.record, seen.revision, seen.lease), (&record("a", 1, ""), revision, None), "the record survives");
-    let (newer, _) = other.acquire("expiry", revision, &record("b", 2, ""), LONG).await.unwrap();
+    let (newer, _) = acquire(&other, "expiry", revision, &record("b", 2, ""), LONG).await.unwrap();
     // What the old holder still does changes nothing.
     assert_eq!(holder.renew("expiry", lease).await, Err(StoreError::Conflict));
     holder.release("expiry", lease).await.unwrap();
@@ -117,7 +129,7 @@ async fn an_expired_lease_is_free(holder: Store, other: Store, ttl: Duration) {
 }
 
 async fn a_renewed_lease_stays(store: Store, ttl: Duration) {
-    let (lease, revision) = store.acquire("renew", 0, &record("a", 1, ""), ttl).await.unwrap();
+    let (lease, revision) = acquire(&store, "renew", 0, &record("a", 1, ""), ttl).await.unwrap();
     let end = Instant::now() + ttl * 3;
     while Instant::now() < end {
         sleep(ttl / 4).await;
@@ -128,19 +140,21 @@ async fn a_renewed_lease_stays(store: Store, ttl: Duration) {
 }
 
 async fn a_released_lease_is_free_at_once(store: Store) {
-    let (lease, revision) = store.acquire("release", 0, &record("a", 1, ""), LONG).await.unwrap();
+    let (lease, revision) = acquire(&store, "release", 0, &record("a", 1, ""), LONG).await.unwrap();
     store.release("release", lease).await.unwrap();
     let seen = store.read("release").await.unwrap();
     assert_eq!((seen.leader, seen.lease, seen.revision), (None, None, revision));
     assert_eq!(store.renew("release", lease).await, Err(StoreError::Conflict));
     store.release("release", lease).await.unwrap();
-    store.acquire("release", revision, &record("b", 2, ""), LONG).await.unwrap();
+    acquire(&store, "release", revision, &record("b", 2, ""), LONG).await.unwrap();
 }
 
 async fn the_lease_of_an_earlier_life_can_be_taken_up(before: Store, after: Store) {
-    before.acquire("earlier", 0, &record("a", 1, ""), LONG).await.unwrap();
+    // The record may still name the leader before.
+    let leader = Leader { node: "a".into(), epoch: 2 };
+    before.acquire("earlier", 0, &record("z", 1, ""), &leader, LONG).await.unwrap();
     let seen = after.read("earlier").await.unwrap();
-    assert_eq!(seen.leader, Some(Leader { node: "a".into(), epoch: 1 }));
+    assert_eq!((seen.leader, seen.record), (Some(leader), record("z", 1, "")));
     let lease = seen.lease.unwrap();
     after.renew("earlier", lease).await.unwrap();
     let revision = after.update("earlier", lease, seen.revision, &record("a", 1, "again")).await.unwrap();
@@ -176,7 +190,7 @@ async fn a_change_wakes_those_who_wait(holder: Store, waiter: Store, ttl: Durati
             let store = store.clone();
             Box::pin(async move {
                 let revision = store.read("changed").await.unwrap().revision;
-                store.acquire("changed", revision, &record("a", epoch, ""), LONG).await.unwrap();
+                acquire(&store, "changed", revision, &record("a", epoch, ""), LONG).await.unwrap();
             })
         })
         .await;
@@ -201,14 +215,14 @@ async fn a_change_wakes_those_who_wait(holder: Store, waiter: Store, ttl: Durati
     }
     // A lease that ends by itself.
     let revision = waiter.read("changed").await.unwrap().revision;
-    holder.acquire("changed", revision, &record("a", 3, ""), ttl).await.unwrap();
+    acquire(&holder, "changed", revision, &record("a", 3, ""), ttl).await.unwrap();
     let view = waiter.read("changed").await.unwrap();
     timeout(ttl + EXPIRY_LATE_MAX, waiter.changed("changed", &view, LONG)).await.unwrap().unwrap();
     assert_eq!(waiter.read("changed").await.unwrap().leader, None);
 }
 
 async fn nothing_wakes_nobody(store: Store) {
-    let (lease, _) = store.acquire("nothing", 0, &record("a", 1, ""), LONG).await.unwrap();
+    let (lease, _) = acquire(&store, "nothing", 0, &record("a", 1, ""), LONG).await.unwrap();
     let view = store.read("nothing").await.unwrap();
     let asked = Instant::now();
     let wait = Duration::from_millis(1500);
