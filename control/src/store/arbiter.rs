@@ -95,14 +95,15 @@ impl LeaseStore for Arbiter {
         group: &str,
         revision: Revision,
         record: &GroupRecord,
+        leader: &Leader,
         ttl: Duration,
     ) -> Result<(LeaseId, Revision), StoreError> {
         let request = LeaseAcquireRequest {
             group: group.to_owned(),
             revision,
             record: json(record)?,
-            leader: record.leader.clone(),
-            leader_epoch: record.epoch,
+            leader: leader.node.clone(),
+            leader_epoch: leader.epoch,
             ttl_ms: milliseconds(ttl),
         };
         let reply = self

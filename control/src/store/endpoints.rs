@@ -29,10 +29,10 @@ impl Endpoints {
         let member = |address: &String| {
             let host_port = address.strip_prefix("http://").unwrap_or(address);
             let wrong = || OpenError::Endpoint { endpoint: address.clone() };
-            if host_port.contains('/') || !host_port.contains(':') {
+            let endpoint = Endpoint::from_shared(format!("http://{host_port}")).map_err(|_| wrong())?;
+            if host_port.contains('/') || endpoint.uri().port_u16().is_none() {
                 return Err(wrong());
             }
-            let endpoint = Endpoint::from_shared(format!("http://{host_port}")).map_err(|_| wrong())?;
             let channel = endpoint
                 .connect_timeout(connect_timeout)
                 .http2_keep_alive_interval(KEEPALIVE)

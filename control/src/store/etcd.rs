@@ -205,14 +205,14 @@ impl LeaseStore for Etcd {
         group: &str,
         revision: Revision,
         record: &GroupRecord,
+        leader: &Leader,
         ttl: Duration,
     ) -> Result<(LeaseId, Revision), StoreError> {
         let (keys, until) = (self.keys(group), self.until());
         let lease = LeaseId(rand::random_range(1..=i64::MAX));
-        let leader = Leader { node: record.leader.clone(), epoch: record.epoch };
         let writes = vec![
             api::PutRequest { key: keys.record.clone(), value: json(record)?, lease: 0 },
-            api::PutRequest { key: keys.leader.clone(), value: json(&leader)?, lease: lease.0 },
+            api::PutRequest { key: keys.leader.clone(), value: json(leader)?, lease: lease.0 },
         ];
         self.grant(lease, ttl, until).await?;
         match self.transact(&keys, until, [keys.no_leader(), keys.record_is(revision)], writes).await? {
