@@ -149,10 +149,12 @@ impl Service {
 
 /// Completes when the node's place in its group has changed; never for one without a group.
 async fn standing_changed(standing: &mut Option<watch::Receiver<Standing>>) {
-    match standing {
-        Some(standing) if standing.changed().await.is_ok() => (),
-        _ => std::future::pending().await,
+    if let Some(standing) = standing
+        && standing.changed().await.is_ok()
+    {
+        return;
     }
+    std::future::pending().await
 }
 
 /// A node's states, one after another.

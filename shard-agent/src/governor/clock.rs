@@ -1,13 +1,12 @@
-//! The clock that leases are measured by: it goes on while the machine sleeps, and nobody sets it.
+//! Times in milliseconds: of leases, and for people.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::time::{ClockId, clock_gettime};
+use atoll_control::clock::since_boot;
 
-/// Milliseconds since the machine booted.
+/// Milliseconds since the machine started: what leases are measured by.
 pub fn now_ms() -> u64 {
-    // Linux has had this clock since 2.6.39; without it nothing may be believed to be in the future.
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(u64::MAX, |time| millis(Duration::from(time)))
+    millis(since_boot())
 }
 
 /// Milliseconds since 1970, for people to read.
