@@ -13,8 +13,9 @@ use super::clock::{now_ms, unix_ms};
 use super::fence::{Fencer, Order as FenceOrder};
 use super::memory::Led;
 use super::{Governor, Report};
+use crate::postgres::Rewound;
 use crate::postgres::observe::Observation;
-use crate::postgres::postmaster::process_start_time;
+use crate::postgres::process;
 use crate::postgres::replication::{StartAs, Stop, SyncNames, Upstream};
 use crate::postgres::server;
 
@@ -47,6 +48,9 @@ fn text(error: impl std::fmt::Display) -> String {
 impl Governor {
     /// `Ok(false)`: there was nothing to do.
     pub(super) async fn act(&mut self, action: Action) -> Result<bool, String> {
+        if action != Action::Wait {
+            self.known_data = None;
+        }
         match action {
             Action::Wait => return self.keep_house().await,
             Action::Acquire { epoch } => self.acquire(epoch, "").await?,
@@ -389,8 +393,8 @@ impl Governor {
                 self.memory.change(|memory| memory.led = None).map_err(text)?;
                 self.rewind_failed = false;
                 let message = match done {
-                    server::Rewound::NotNeeded => format!("nothing had to be taken back to follow {source}"),
-                    server::Rewound::Done => format!("took back what {source} does not have"),
+                    Rewound::NotNeeded => format!("nothing had to be taken back to follow {source}"),
+                    Rewound::Done => format!("took back what {source} does not have"),
                 };
                 self.events.note("rewound", self.epoch(), message);
                 Ok(())
@@ -447,10 +451,10 @@ impl Governor {
 
     /// Tells the fencer until when PostgreSQL may run.
     pub(super) fn instruct_fencer(&mut self) {
-        let pid = self.server.postmaster_pid();
+        let pid = self.server.pid();
         let order = match self.lease.tenure() {
             Some(tenure) if self.as_primary && tenure.deadline != u64::MAX => {
-                let start_time = process_start_time(pid);
+                let start_time = process::start_time(pid);
                 FenceOrder { deadline: tenure.deadline, pid, start_time: start_time.unwrap_or_default() }
             }
             _ => FenceOrder { deadline: u64::MAX, pid: 0, start_time: 0 },

@@ -18,7 +18,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::clock::now_ms;
-use crate::postgres::postmaster::process_start_time;
+use crate::postgres::process::start_time as process_start_time;
 
 /// The argument that makes the agent's program a fencer.
 pub const ARGUMENT: &str = "fence";

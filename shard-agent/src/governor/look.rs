@@ -181,7 +181,16 @@ impl Governor {
         }
     }
 
-    pub(super) async fn data(&self) -> Data {
+    pub(super) async fn data(&mut self) -> Data {
+        if let Some(data) = self.known_data.filter(|_| !matches!(self.observation, Observation::Down { .. })) {
+            return data;
+        }
+        let data = self.read_data().await;
+        self.known_data = Some(data);
+        data
+    }
+
+    async fn read_data(&self) -> Data {
         let found = match self.server.data().await {
             Ok(server::Data::Present(found)) => found,
             // What is torn is of no use but to be replaced.

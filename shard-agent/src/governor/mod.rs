@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atoll_control::decide::{Action, Position, decide};
+use atoll_control::decide::{Action, Data, Position, decide};
 use atoll_control::quorum::SyncSet;
 use atoll_control::store::{self, LeaseStore, View};
 use atoll_proto::auth::Token;
@@ -81,6 +81,8 @@ pub struct Governor {
     read_at: u64,
     free_since: Option<u64>,
     observation: Observation,
+    /// What the data directory holds; it is asked again after every action, and while PostgreSQL is down.
+    known_data: Option<Data>,
     /// When PostgreSQL stopped answering.
     unresponsive_since: Option<u64>,
     as_primary: bool,
@@ -170,6 +172,7 @@ impl Governor {
             read_at: 0,
             free_since: None,
             observation: Observation::Down { last_exit: String::new() },
+            known_data: None,
             unresponsive_since: None,
             as_primary: false,
             serving: false,

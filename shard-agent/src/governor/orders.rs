@@ -20,6 +20,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// How long PostgreSQL may take to shut down in a switchover: a checkpoint was made before.
 const HANDOVER_STOP: Duration = Duration::from_secs(10);
+/// How long the checkpoint before a switchover may take; clients go on meanwhile.
+const CHECKPOINT_WITHIN: Duration = Duration::from_secs(60);
 /// How far behind a standby may be for a switchover to begin, in bytes.
 const HANDOVER_LAG_MAX: u64 = 16 << 20;
 
@@ -221,7 +223,10 @@ impl Governor {
         let to = self.successor(to)?;
         let begun = Instant::now();
         self.events.note("switchover", self.epoch(), format!("handing over to {to}"));
-        self.server.checkpoint().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        self.server
+            .write_checkpoint(CHECKPOINT_WITHIN)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
         self.draining = Some(format!("the group is handed over to {to}"));
         self.publish(true);
         let handed = self.hand_over(&to).await;
