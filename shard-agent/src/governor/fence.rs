@@ -63,7 +63,8 @@ impl Fencer {
     /// # Errors
     /// When the program cannot be run.
     pub fn start() -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        // The program itself, also where the path to it is closed to the user that the agent has become.
+        let mut child = Command::new("/proc/self/exe")
             .arg(ARGUMENT)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -210,7 +210,8 @@ impl Governor {
     pub(super) async fn seen(&mut self) -> Look {
         let now = now_ms();
         let record = self.record();
-        if self.reports_for != record.epoch + 1 {
+        // Who reported to the campaign that was won is expected to follow.
+        if self.reports_for != record.epoch + 1 && self.lease.tenure().is_none() {
             self.reports.clear();
         }
         let answers = now.saturating_sub(self.read_at) <= SILENT_MS;
