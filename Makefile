@@ -11,7 +11,7 @@ BENCH ?=
 
 .PHONY: build demo test bench soak fuzz fmt lint deps
 
-deps: ## installs what is missing (PostgreSQL, a linker), nothing when all is there
+deps: ## installs what is missing (PostgreSQL, a linker, etcd), nothing when all is there
 	@deploy/install-debian.sh
 
 build: deps ## release programs in $(TARGET)/release

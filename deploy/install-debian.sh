@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what building and running Atoll needs on Debian 12: PostgreSQL's programs and a linker. Does nothing when all is
+# Installs what building, running and testing Atoll needs on Debian 12: PostgreSQL's programs, a linker, etcd. Does nothing when all is
 # there. Debian's default cluster is not created, and no service is started.
 set -euo pipefail
 
@@ -18,6 +18,8 @@ has_server || packages+=(postgresql-15)
 command -v psql >/dev/null || packages+=(postgresql-client-15)
 command -v cc >/dev/null || packages+=(gcc)
 [[ -e /usr/include/stdio.h ]] || packages+=(libc6-dev)
+# Tests run clusters of it; it is started by nothing else.
+command -v etcd >/dev/null || packages+=(etcd-server)
 [[ -e /etc/ssl/certs/ca-certificates.crt ]] || packages+=(ca-certificates)
 ((${#packages[@]})) || exit 0
 

@@ -1,21 +1,26 @@
-//! The admin service (gRPC) on the client port: the listener recognises HTTP/2 by its preface and hands the connection over.
+//! gRPC on the client port, the services `Admin` and `Leases`: the listener recognises HTTP/2 by its preface and hands the connection over.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use atoll_control::arbiter::Arbiter;
 use atoll_planner::directory::Node;
 use atoll_proto::auth::Token;
 use atoll_proto::v1::admin_server::{Admin, AdminServer as GrpcServer};
+use atoll_proto::v1::leases_server::LeasesServer;
 use atoll_proto::v1::{
     AddNodeReply, AddNodeRequest, BootstrapReply, BootstrapRequest, CoordinatorStatus, GroupDone, GroupRequest,
     GroupStatus, HistoryReply, HistoryRequest, NodeStatus, ShardStatus, StatusReply, StatusRequest,
 };
 use futures_util::future::join_all;
 use tokio::net::TcpStream;
+use tokio::runtime::{self, Handle};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
@@ -44,24 +49,35 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    /// Starts to serve, on the current (control) runtime, until `shutdown`.
-    pub fn start(identity: Identity, keeper: Arc<Keeper>, token: &Token, shutdown: CancellationToken) -> Self {
+    /// Starts to serve, for as long as the process lives. The work behind admin calls is the current (control) runtime's.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub fn start(
+        identity: Identity,
+        keeper: Arc<Keeper>,
+        arbiter: Arbiter,
+        token: &Token,
+        shutdown: CancellationToken,
+    ) -> io::Result<Self> {
+        let service = Service { identity, keeper, shutdown, control: Handle::current() };
+        let routes = Routes::new(GrpcServer::with_interceptor(service, token.check()));
+        Self::serve(routes.add_service(LeasesServer::with_interceptor(arbiter, token.check())))
+    }
+
+    /// Calls are answered on a thread of their own: were a merge to hold the control runtime up, leases would not be renewed in time.
+    fn serve(routes: Routes) -> io::Result<Self> {
         let (connections, queue) = mpsc::channel(CONNECTIONS_QUEUED_MAX);
-        let service =
-            GrpcServer::with_interceptor(Service { identity, keeper, shutdown: shutdown.clone() }, token.check());
-        // Each stream moves to this runtime's reactor here.
-        let incoming = ReceiverStream::new(queue).map(TcpStream::from_std);
-        tokio::spawn(async move {
-            let served = Server::builder()
-                .http2_keepalive_interval(Some(KEEPALIVE))
-                .add_service(service)
-                .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
-                .await;
-            if let Err(error) = served {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("admin".into()).spawn(move || {
+            // Each stream moves to this runtime's reactor here.
+            let incoming = ReceiverStream::new(queue).map(TcpStream::from_std);
+            let server = Server::builder().http2_keepalive_interval(Some(KEEPALIVE)).add_routes(routes);
+            if let Err(error) = runtime.block_on(server.serve_with_incoming(incoming)) {
                 tracing::error!(%error, "the admin service ended");
             }
-        });
-        Self { connections }
+        })?;
+        Ok(Self { connections })
     }
 
     /// Serves a connection, none of whose bytes have been read. It is closed when too many wait already.
@@ -78,10 +94,12 @@ impl AdminServer {
     }
 }
 
+#[derive(Clone)]
 struct Service {
     identity: Identity,
     keeper: Arc<Keeper>,
     shutdown: CancellationToken,
+    control: Handle,
 }
 
 /// The gRPC status for an error: its message with SQLSTATE, detail and hint.
@@ -106,7 +124,7 @@ impl Service {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Status> {
-        match tokio::spawn(work).await {
+        match self.control.spawn(work).await {
             Ok(done) => done.map_err(|error| {
                 tracing::warn!(%error, "an admin call failed");
                 status(&error)
@@ -114,19 +132,8 @@ impl Service {
             Err(error) => Err(Status::internal(error.to_string())),
         }
     }
-}
 
-#[tonic::async_trait]
-impl Admin for Service {
-    async fn group(&self, _: Request<GroupRequest>) -> Result<Response<GroupDone>, Status> {
-        Err(Status::unimplemented("groups"))
-    }
-
-    async fn history(&self, _: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
-        Err(Status::unimplemented("history"))
-    }
-
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+    async fn status_reply(&self) -> StatusReply {
         let directory = self.keeper.directory();
         let reports = self.keeper.nodes();
         let groups = directory.groups.iter().enumerate().map(|(index, group)| GroupStatus {
@@ -164,7 +171,7 @@ impl Admin for Service {
             (false, true) => "running",
             (false, false) => "starting",
         };
-        Ok(Response::new(StatusReply {
+        StatusReply {
             coordinators: vec![CoordinatorStatus {
                 name: self.identity.name.clone(),
                 host: self.identity.host.clone(),
@@ -174,7 +181,24 @@ impl Admin for Service {
             }],
             groups: groups.collect(),
             shards,
-        }))
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for Service {
+    async fn group(&self, _: Request<GroupRequest>) -> Result<Response<GroupDone>, Status> {
+        Err(Status::unimplemented("groups"))
+    }
+
+    async fn history(&self, _: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
+        Err(Status::unimplemented("history"))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let service = self.clone();
+        let reply = self.finish(async move { Ok(service.status_reply().await) }).await?;
+        Ok(Response::new(reply))
     }
 
     async fn add_node(&self, request: Request<AddNodeRequest>) -> Result<Response<AddNodeReply>, Status> {
@@ -206,5 +230,56 @@ impl Admin for Service {
         })
         .await?;
         Ok(Response::new(BootstrapReply {}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use atoll_control::record::GroupRecord;
+    use atoll_control::store::{Kind, Leader, open};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Serves an arbiter and shows that a lease is renewed while nothing else on `control` moves.
+    #[test]
+    fn leases_are_renewed_while_the_control_runtime_is_busy() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = Token::new("secret").unwrap();
+        let control = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (listener, arbiter) = control.block_on(async {
+            let arbiter = Arbiter::start(&folder.path().join("leases.json"), CancellationToken::new()).await.unwrap();
+            (TcpListener::bind("127.0.0.1:0").await.unwrap(), arbiter)
+        });
+        let endpoint = listener.local_addr().unwrap().to_string();
+        let admin = {
+            let _control = control.enter();
+            AdminServer::serve(Routes::new(LeasesServer::with_interceptor(arbiter, token.check()))).unwrap()
+        };
+        control.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                admin.accept(stream);
+            }
+        });
+        let agent = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        agent.block_on(async {
+            let store = open(Kind::Arbiter, &[endpoint], "", &token, Duration::from_secs(2)).unwrap();
+            let leader = Leader { node: "g1-n1".into(), epoch: 1 };
+            let ttl = Duration::from_secs(60);
+            let (lease, _) = store.acquire("g1", 0, &GroupRecord::default(), &leader, ttl).await.unwrap();
+            let (started, busy) = tokio::sync::oneshot::channel();
+            let merge = control.spawn(async move {
+                started.send(()).unwrap();
+                std::thread::sleep(Duration::from_secs(3));
+            });
+            busy.await.unwrap();
+            let asked = Instant::now();
+            store.renew("g1", lease).await.unwrap();
+            assert_eq!(store.read("g1").await.unwrap().leader, Some(leader));
+            assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+            assert!(!merge.is_finished(), "it was to be busy all the time");
+        });
     }
 }

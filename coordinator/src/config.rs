@@ -19,6 +19,8 @@ pub struct Config {
     /// The home node's agent's Unix socket, when it may be on this host; empty otherwise.
     pub home_socket: String,
     pub home_group: String,
+    /// File in which this coordinator, as the only one, keeps the leases of all groups; empty: it hosts no arbiter.
+    pub arbiter_file: PathBuf,
     /// `trust`, or `scram`: SCRAM-SHA-256 against the roles' own verifiers.
     pub auth: String,
     /// OS user to become when started as root; empty to stay.
@@ -57,6 +59,7 @@ impl Default for Config {
             home_address: "127.0.0.1:6440".into(),
             home_socket: String::new(),
             home_group: "g1".into(),
+            arbiter_file: PathBuf::new(),
             auth: "scram".into(),
             run_as: String::new(),
             metrics_listen: String::new(),
@@ -90,6 +93,8 @@ pub enum InvalidConfig {
     TooSmall { key: &'static str, min: u64 },
     #[error("tls_certificate_file and tls_key_file must be given together")]
     HalfTls,
+    #[error("arbiter_file must be an absolute path, not \"{path}\"", path = .path.display())]
+    ArbiterFile { path: PathBuf },
 }
 
 impl Config {
@@ -132,6 +137,9 @@ impl Config {
         if has(&self.tls_certificate_file) != has(&self.tls_key_file) {
             return Err(InvalidConfig::HalfTls);
         }
+        if has(&self.arbiter_file) && self.arbiter_file.is_relative() {
+            return Err(InvalidConfig::ArbiterFile { path: self.arbiter_file });
+        }
         if self.workers == 0 {
             self.workers = std::thread::available_parallelism().map_or(1, usize::from);
         }
@@ -166,6 +174,9 @@ mod tests {
         assert_eq!(wrong.validated(), Err(InvalidConfig::Name { name: "a:b".into() }));
         let wrong = Config { tls_key_file: "/k".into(), ..valid() };
         assert_eq!(wrong.validated(), Err(InvalidConfig::HalfTls));
+        let wrong = Config { arbiter_file: "leases.json".into(), ..valid() };
+        assert_eq!(wrong.validated(), Err(InvalidConfig::ArbiterFile { path: "leases.json".into() }));
+        assert!(Config { arbiter_file: "/leases.json".into(), ..valid() }.validated().is_ok());
         assert!(Config { auth: "md5".into(), ..valid() }.validated().is_err());
         assert!(Config { listen: "6432".into(), ..valid() }.validated().is_err());
     }

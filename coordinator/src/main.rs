@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
+use atoll_control::arbiter::Arbiter;
 use atoll_coordinator::admin::{AdminServer, Identity};
 use atoll_coordinator::cluster::Cluster;
 use atoll_coordinator::config::Config;
@@ -70,6 +71,12 @@ async fn serve(
     let listener =
         TcpListener::bind(&config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let shutdown = CancellationToken::new();
+    let arbiter = if config.arbiter_file.as_os_str().is_empty() {
+        Arbiter::none()
+    } else {
+        // It ends with the process: agents give their leases back until then.
+        Arbiter::start(&config.arbiter_file, CancellationToken::new()).await?
+    };
     let keeper = Keeper::start(KeeperSettings {
         coordinator: config.name.clone(),
         home_address: config.home_address.clone(),
@@ -82,7 +89,7 @@ async fn serve(
     recovery::start(&keeper, Arc::clone(&live));
     let address = listener.local_addr()?;
     let identity = Identity { name: config.name.clone(), host: address.ip().to_string(), port: address.port() };
-    let admin = Arc::new(AdminServer::start(identity, keeper.clone(), &token, shutdown.clone()));
+    let admin = Arc::new(AdminServer::start(identity, keeper.clone(), arbiter, &token, shutdown.clone())?);
     let options = EngineOptions { memory_bytes: config.merge_memory_bytes as usize, ..EngineOptions::default() };
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let drain = Duration::from_secs(config.drain_seconds_max);

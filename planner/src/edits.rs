@@ -10,6 +10,10 @@ pub(crate) struct Edits {
 }
 
 impl Edits {
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     pub fn replace(&mut self, span: Span, pieces: Vec<Piece>) {
         self.list.push((span, pieces));
     }

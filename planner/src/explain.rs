@@ -57,7 +57,7 @@ pub(crate) fn plan(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
 }
 
 fn relay(site: Site) -> Plan {
-    Plan::Relay(Relay { site, text: None, access: Access::Read, residue: Residue::Clean })
+    Plan::Relay(Relay { site, text: None, marked: None, access: Access::Read, residue: Residue::Clean })
 }
 
 impl From<Explain> for Plan {

@@ -3,13 +3,14 @@
 use crate::analysis::assigned_constant;
 use crate::catalog::{Column, Relation};
 use crate::directory::{ColocationId, KeyColumn, KeyType};
-use crate::edits::append;
+use crate::edits::{Edits, append};
 use crate::insert_select;
 use crate::names::{Effect, Routine, Target};
+use crate::parser::parse_statement;
 use crate::plan::{
     Insert as InsertPlan, InsertPiece, InsertRow, KeySource, Many, ManyWrite, Piece, Plan, Refusal, RowKey, Template,
 };
-use crate::scan::Span;
+use crate::scan::{Span, tokens};
 use crate::statement::{Context, refuse};
 use crate::syntax::{Body, Expr, ExprKind, Insert, InsertSource, Overriding, Statement};
 use crate::{quote_identifier, quote_literal};
@@ -306,7 +307,8 @@ impl<'f> Rows<'_, 'f, '_, '_> {
             .collect();
         for column in &self.relation.columns {
             let given = columns.iter().take(rows[0].0.len()).any(|given| given.name == column.name);
-            if !given && (is_computed(column) || column.name == self.key.name) {
+            let tells_time = column.default.as_deref().is_some_and(|default| marked_default(default).is_some());
+            if !given && (is_computed(column) || tells_time || column.name == self.key.name) {
                 sources.push(Source::Added(column));
             }
         }
@@ -381,12 +383,17 @@ impl<'f> Rows<'_, 'f, '_, '_> {
             }
             return;
         }
+        let marked = column.default.as_deref().and_then(marked_default);
         match (&column.default, is_key) {
             (Some(default), true) => {
+                let default = marked.as_ref().unwrap_or(default);
                 row.key = RowKey::Expression(format!("({default})::{}", key_type_name(column, self.key.key_type)));
                 row.values.push(InsertPiece::Key);
             }
-            _ => push(&mut row.values, "DEFAULT"),
+            _ => match marked {
+                Some(marked) => push(&mut row.values, &format!("({marked})::{}", column.type_name)),
+                None => push(&mut row.values, "DEFAULT"),
+            },
         }
     }
 
@@ -441,10 +448,12 @@ impl<'f> Rows<'_, 'f, '_, '_> {
     /// A value's text for any shard.
     fn text(&self, value: &Expr<'_>) -> Planned<String> {
         if !value.has_subquery() {
-            return Ok(value.span.of(self.context.sql).to_owned());
+            let mut marks = Edits::default();
+            self.context.mark(&mut marks);
+            return Ok(marks.apply_text(self.context.sql, value.span));
         }
         let template = self.context.slice_edits(true).apply(self.context.sql, value.span);
-        if !template.is_verbatim() || self.context.analysis.distributed().count() > 1 {
+        if !template.is_one_for_all() || self.context.analysis.distributed().count() > 1 {
             return Err(Box::new(Refusal {
                 position: Some(value.span.start),
                 ..refuse("subqueries on distributed tables in rows of several shards are not supported")
@@ -497,6 +506,25 @@ fn push(pieces: &mut Vec<InsertPiece>, text: &str) {
         Some(InsertPiece::Text(last)) => last.push_str(text),
         _ => pieces.push(InsertPiece::Text(text.to_owned())),
     }
+}
+
+/// A default with marks, so that it is the same in every row of a statement; `None` when it does not tell the time.
+fn marked_default(default: &str) -> Option<String> {
+    let sql = format!("SELECT {default}");
+    let statement = parse_statement(&sql, &tokens(&sql)).ok()?;
+    let Statement::Query(query) = &statement else { return None };
+    let Body::Select(select) = &query.body else { return None };
+    let expr = &select.items.first()?.expr;
+    let mut marks = Edits::default();
+    expr.any(&mut |expr| {
+        if let ExprKind::Call(call) = &expr.kind
+            && let Some(mark) = crate::marks::clock(&sql, call, false)
+        {
+            marks.replace_text(crate::marks::span_of(call), mark);
+        }
+        false
+    });
+    (!marks.is_empty()).then(|| marks.apply_text(&sql, expr.span))
 }
 
 /// The type in which a key's value is computed.

@@ -19,6 +19,7 @@ mod insert;
 mod insert_select;
 mod island;
 mod maintenance;
+pub mod marks;
 mod names;
 mod parser;
 pub mod plan;

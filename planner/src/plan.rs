@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::directory::{ColocationId, KeyColumn, KeyType, ShardId, TableName};
+use crate::marks;
 
 /// One statement's plan.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -70,12 +71,29 @@ impl Template {
         Self { pieces: vec![Piece::Text(text.into())] }
     }
 
-    /// Whether it is the same for every shard: then a relayed statement goes out byte for byte as it came.
-    pub fn is_verbatim(&self) -> bool {
+    /// Whether it is the same for every shard.
+    pub fn is_one_for_all(&self) -> bool {
         self.pieces.iter().all(|piece| matches!(piece, Piece::Text(_)))
     }
 
+    /// Whether a relayed statement goes out byte for byte as it came.
+    pub fn is_verbatim(&self) -> bool {
+        self.is_one_for_all() && !self.has_marks()
+    }
+
+    /// Whether values are to be put in ([`crate::marks`]).
+    pub fn has_marks(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Text(text) if crate::marks::has_marks(text)))
+    }
+
+    /// The text for a shard, as the client wrote what is marked.
     pub fn render(&self, shard: ShardId) -> String {
+        let marked = self.render_marked(shard);
+        if crate::marks::has_marks(&marked) { crate::marks::plain(&marked).into_owned() } else { marked }
+    }
+
+    /// The text for a shard, with its marks.
+    pub fn render_marked(&self, shard: ShardId) -> String {
         let mut out = String::new();
         for piece in &self.pieces {
             match piece {
@@ -122,6 +140,8 @@ pub struct Relay {
     pub site: Site,
     /// `None`: the client's own text, byte for byte. `Some`: with virtual relations or hidden databases spliced in.
     pub text: Option<Vec<VirtualPiece>>,
+    /// The client's text with marks where it asks for the time at which the transaction began.
+    pub marked: Option<String>,
     pub access: Access,
     pub residue: Residue,
 }
@@ -275,6 +295,18 @@ pub struct Merge {
     pub datafusion: bool,
 }
 
+impl Merge {
+    /// Whether any of its texts is marked for when the transaction began.
+    pub fn tells_time(&self) -> bool {
+        let clock = |sql: &str| marks::marks(sql).any(|mark| mark.asked == marks::Asked::Clock);
+        clock(&self.sql)
+            || self.fragments.iter().flat_map(|fragment| &fragment.arm.pieces).any(|piece| match piece {
+                Piece::Text(text) => clock(text),
+                Piece::Slice(_) => false,
+            })
+    }
+}
+
 /// One relation of the merge query, computed by the shards: one arm per shard, UNION ALL.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Fragment {
@@ -386,6 +418,8 @@ pub struct ReferenceWrite {
     /// Whether the same text gives the same effect on every group (no volatile function, default, trigger, ...).
     /// Otherwise the resulting rows have to travel.
     pub deterministic: bool,
+    /// The client's text with marks, where it has any.
+    pub marked: Option<String>,
     pub residue: Residue,
 }
 

@@ -1,8 +1,10 @@
 //! Writes to reference tables.
 
 use crate::catalog::Volatility;
+use crate::edits::Edits;
 use crate::names::{Routine, Target};
 use crate::plan::{Plan, ReferenceWrite, Refusal};
+use crate::scan::Span;
 use crate::statement::{Context, refuse};
 use crate::syntax::{InsertSource, Statement};
 
@@ -26,9 +28,13 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>) -> Plan {
         }
         .into();
     }
+    let mut clock = Edits::default();
+    context.mark_clock(&mut clock);
+    let whole = Span { start: 0, end: context.sql.len() };
     Plan::ReferenceWrite(ReferenceWrite {
         table: table.full.clone(),
         deterministic: is_deterministic(context),
+        marked: (!clock.is_empty()).then(|| clock.apply_text(context.sql, whole)),
         residue: context.residue(),
     })
 }
@@ -37,7 +43,9 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>) -> Plan {
 fn is_deterministic(context: &Context<'_, '_, '_>) -> bool {
     let analysis = context.analysis;
     let functions = analysis.functions.iter().all(|function| match &function.routine {
-        Routine::BuiltIn(built_in) => built_in.volatility == Volatility::Immutable,
+        Routine::BuiltIn(built_in) => {
+            built_in.volatility == Volatility::Immutable || context.clock_mark(function.call).is_some()
+        }
         Routine::User { .. } => false,
     });
     let relations = analysis.occurrences.iter().all(|occurrence| {

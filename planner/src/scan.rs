@@ -11,7 +11,7 @@ use std::ops::Range;
 use values::{quoted_segments, truncate_identifier, unescape, unescape_unicode};
 
 /// A stretch of the statement's text, in bytes; always on character boundaries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Span {
     pub start: usize,
     pub end: usize,

@@ -96,7 +96,8 @@ pub(crate) fn plan(sql: &str, tokens: &[Token]) -> Option<Plan> {
     let session = match first.as_str() {
         // Until the end of the transaction, and for what is at home.
         "set" if words.word("constraints") => {
-            let relay = Relay { site: Site::Home, text: None, access: Access::Write, residue: Residue::Clean };
+            let relay =
+                Relay { site: Site::Home, text: None, marked: None, access: Access::Write, residue: Residue::Clean };
             return Some(Plan::Relay(relay));
         }
         "set" => set(&mut words)?,

@@ -23,6 +23,7 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
     let analysis = context.analysis;
     let names = identifiers(context.sql, whole);
     let mut edits = crate::edits::Edits::default();
+    context.mark(&mut edits);
     let mut fragments = Vec::new();
     let mut done = vec![false; analysis.occurrences.len()];
     let mut renamed = HashMap::new();

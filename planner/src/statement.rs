@@ -177,6 +177,7 @@ impl Context<'_, '_, '_> {
                     });
                 }
                 Routine::BuiltIn(built_in) => match built_in.effect {
+                    Effect::Catalog if analysis.is_catalog_value(crate::marks::span_of(function.call)) => {}
                     Effect::Catalog | Effect::Size | Effect::Session => {
                         return Some(Refusal {
                             hint: Some("Call it in a statement of its own.".to_owned()),
@@ -197,7 +198,7 @@ impl Context<'_, '_, '_> {
         }
         if analysis.catalog_cast {
             return Some(refuse(
-                "casts to regclass and its kin are not supported in a statement on distributed tables",
+                "casts of columns to regclass and its kin are not supported in a statement on distributed tables",
             ));
         }
         let catalog = analysis
@@ -239,7 +240,10 @@ impl Context<'_, '_, '_> {
         if site != Site::Catalog {
             analysis.database_names.iter().for_each(|span| edits.remove(*span));
         }
-        Plan::Relay(Relay { site, text: edits.finish(), access: self.access(), residue: self.residue() })
+        let mut clock = Edits::default();
+        self.mark_clock(&mut clock);
+        let marked = (!clock.is_empty()).then(|| clock.apply_text(self.sql, Span { start: 0, end: self.sql.len() }));
+        Plan::Relay(Relay { site, text: edits.finish(), marked, access: self.access(), residue: self.residue() })
     }
 
     fn site(&self) -> Site {
@@ -365,11 +369,41 @@ impl Context<'_, '_, '_> {
         Keys::These(keys)
     }
 
-    /// Replacements that make names mean a shard's slices; with `everywhere`, also those that have no schema in front, so that the text
+    /// Marks calls that tell when the transaction began, so that they tell the same wherever the statement runs.
+    pub fn mark_clock(&self, edits: &mut Edits) {
+        for function in self.analysis.functions.iter() {
+            if let Some(mark) = self.clock_mark(function.call) {
+                edits.replace_text(crate::marks::span_of(function.call), mark);
+            }
+        }
+    }
+
+    /// The mark for one such call.
+    pub fn clock_mark(&self, call: &Call<'_>) -> Option<String> {
+        let span = crate::marks::span_of(call);
+        if self.analysis.row_sources.contains(&span.start)
+            || !matches!(self.facts.find_function(&call.name), Routine::BuiltIn(_))
+        {
+            return None;
+        }
+        crate::marks::clock(self.sql, call, self.analysis.namers.contains_key(&span))
+    }
+
+    /// Marks what has one value wherever the statement runs: the clock, and what the catalog database has to be asked for.
+    pub fn mark(&self, edits: &mut Edits) {
+        self.mark_clock(edits);
+        for span in &self.analysis.catalog_values {
+            let name = self.analysis.namers.get(span);
+            edits.replace_text(*span, crate::marks::catalog(self.sql, *span, name.map(String::as_str)));
+        }
+    }
+
+    /// Replacements that make names mean a shard's slices, and marks ([`Context::mark`]); with `everywhere`, also those that have no schema in front, so that the text
     /// does not depend on the search path.
     pub fn slice_edits(&self, everywhere: bool) -> Edits {
         let analysis = self.analysis;
         let mut edits = Edits::default();
+        self.mark(&mut edits);
         for qualifier in &analysis.qualifiers {
             let occurrence = &analysis.occurrences[qualifier.occurrence];
             match occurrence.target {
@@ -477,7 +511,7 @@ fn unparsed(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
             site = Site::Home;
         }
     }
-    Plan::Relay(Relay { site, text: None, access: Access::Write, residue: Residue::Unknown })
+    Plan::Relay(Relay { site, text: None, marked: None, access: Access::Write, residue: Residue::Unknown })
 }
 
 /// Text with Atoll's own relations spliced in.

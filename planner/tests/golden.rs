@@ -49,7 +49,12 @@ fn merge(out: &mut String, merge: &Merge) {
     }
 }
 
+/// Marks' zero bytes would not be seen.
 fn print(plan: &Plan) -> String {
+    print_marked(plan).replace('\0', "~")
+}
+
+fn print_marked(plan: &Plan) -> String {
     let mut out = String::new();
     match plan {
         Plan::Relay(relay) => {

@@ -27,7 +27,6 @@ use super::endpoints::Endpoints;
 use super::{Leader, LeaseId, LeaseStore, OpenError, Revision, StoreError, View};
 use crate::record::GroupRecord;
 
-#[expect(clippy::allow_attributes, reason = "generated code")]
 mod api {
     tonic::include_proto!("etcdserverpb");
 }

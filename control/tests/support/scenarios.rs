@@ -61,7 +61,7 @@ async fn one_of_many_acquirers_wins(client: &dyn Fn() -> Store) {
     let mut revision = 0;
     for epoch in 1..=3 {
         let attempts = contenders.iter().map(|(node, store)| async move {
-            acquire(&store, "race", revision, &record(node, epoch, ""), LONG).await.map(|won| (node, won))
+            acquire(store, "race", revision, &record(node, epoch, ""), LONG).await.map(|won| (node, won))
         });
         let (won, lost): (Vec<_>, Vec<_>) = join_all(attempts).await.into_iter().partition(Result::is_ok);
         assert!(lost.iter().all(|outcome| outcome == &Err(StoreError::Conflict)), "{lost:?}");

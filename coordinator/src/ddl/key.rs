@@ -102,25 +102,40 @@ pub(crate) fn condition(colocation: &Colocation, column: &str, position: usize) 
     }
 }
 
+/// How keys are compared by order: the type that their literals are read as, and the collation under which they are compared.
+fn order_of(key_type: KeyType) -> (&'static str, &'static str) {
+    const BYTEWISE: &str = " COLLATE \"C\"";
+    match key_type {
+        KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => ("bigint", ""),
+        KeyType::Text => ("text", BYTEWISE),
+        KeyType::Bpchar => ("bpchar", BYTEWISE),
+        KeyType::Uuid => ("uuid", ""),
+        KeyType::Date => ("date", ""),
+        KeyType::Timestamp => ("timestamp", ""),
+        KeyType::Timestamptz => ("timestamptz", ""),
+        KeyType::Numeric => ("numeric", ""),
+        KeyType::Bytea => ("bytea", ""),
+    }
+}
+
+/// SQL that compares a key, an expression of its type, with the edge of a range.
+fn compared(key_type: KeyType, key: &str, operator: &str, edge: &str) -> String {
+    let (cast, collation) = order_of(key_type);
+    format!("{key}{collation} {operator} {}::{cast}", quote_literal(edge))
+}
+
 /// The condition that holds for rows with keys from one edge, included, to another, excluded.
 pub(super) fn range_condition(key_type: KeyType, column: &str, from: Option<&str>, to: Option<&str>) -> String {
     let column = quote_identifier(column);
-    let (column, cast) = match key_type {
-        KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => (column, "bigint"),
-        KeyType::Text => (format!("{column} COLLATE \"C\""), "text"),
-        KeyType::Bpchar => (format!("{column} COLLATE \"C\""), "bpchar"),
-        KeyType::Uuid => (column, "uuid"),
-        KeyType::Date => (column, "date"),
-        KeyType::Timestamp => (column, "timestamp"),
-        KeyType::Timestamptz => (column, "timestamptz"),
-        KeyType::Numeric => (column, "numeric"),
-        KeyType::Bytea => (column, "bytea"),
-    };
-    let side = |operator: &str, edge: Option<&str>| {
-        edge.map(|edge| format!("{column} {operator} {}::{cast}", quote_literal(edge)))
-    };
+    let side = |operator: &str, edge: Option<&str>| edge.map(|edge| compared(key_type, &column, operator, edge));
     let sides: Vec<String> = [side(">=", from), side("<", to)].into_iter().flatten().collect();
     if sides.is_empty() { "TRUE".to_owned() } else { format!("({})", sides.join(" AND ")) }
+}
+
+/// SQL for whether a key, in text, is at or above an edge.
+pub(crate) fn not_below(key_type: KeyType, key: &str, edge: &str) -> String {
+    let (cast, _) = order_of(key_type);
+    compared(key_type, &format!("{}::{cast}", quote_literal(key)), ">=", edge)
 }
 
 /// The condition that holds for rows whose key has this hash.

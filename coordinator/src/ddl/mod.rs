@@ -24,7 +24,7 @@ mod views;
 pub use alone::execute_alone;
 pub use distribute::distribute;
 pub use execute::{DdlOutcome, execute};
-pub(crate) use key::condition as shard_condition;
+pub(crate) use key::{condition as shard_condition, not_below};
 pub use maintain::{maintain, maintain_alone};
 
 use std::collections::BTreeMap;

@@ -86,7 +86,12 @@ pub(super) async fn adopt(scope: &mut Scope<'_>) -> Result<()> {
         return Ok(());
     }
     // Those of another session are in the catalog as soon as it commits, but never at home.
-    let sql = format!("SELECT to_regclass(format('%I.%I', schema, name)) IS NOT NULL FROM {}", values(&found));
+    // Their schemas may be closed to this session's role.
+    let sql = format!(
+        "SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
+             WHERE nspname = schema AND relname = name) FROM {}",
+        values(&found)
+    );
     let results = scope.home(&sql).await?;
     let here: Vec<bool> = results.iter().flat_map(Rows::new).map(|row| row.is_true(0)).collect();
     let mut here = here.into_iter();

@@ -108,7 +108,7 @@ impl Session {
                 match (route, &sharded.many) {
                     (Route::One(shard), _) => {
                         let path = self.shard_path(shard.id);
-                        let sql = with(&sharded.single.render(shard.id));
+                        let sql = with(&sharded.single.render_marked(shard.id));
                         self.relay_statement(Place::data(shard.group), &path, &sql, statement, ask, effects).await
                     }
                     (Route::Many(_), Many::Merge(merge)) => {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow_array::RecordBatch;
 use atoll_merge::{Bound, Engine, InputColumn, InputError, InputSchema, InputStream, MergeError, Parameter};
 use atoll_planner::directory::GroupIndex;
+use atoll_planner::marks;
 use atoll_planner::plan::Merge;
 use atoll_proto::v1::Fragment;
 use atoll_wire::backend::{self, Column};
@@ -178,7 +179,7 @@ impl Session {
         let types = bound.map_or(&[][..], |bound| &bound.types);
         let engine = self.worker.cluster.merge.clone();
         let kept = statement.merges.of(raw, bound.is_some());
-        let prepared = match kept.get_or_init(|| engine.check(&merge.sql, &[input], types)) {
+        let prepared = match kept.get_or_init(|| engine.check(&marks::plain(&merge.sql), &[input], types)) {
             Ok(prepared) => prepared,
             Err(refused) => return Ok(Err(refused.reason.clone())),
         };

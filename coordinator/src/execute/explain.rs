@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::cast::AsArray as _;
+use atoll_planner::marks;
 use atoll_planner::plan::{Explain, Fragment, JoinedBy, Keys, Many, Merge, Plan};
 use atoll_wire::backend::{self, decode};
 use atoll_wire::frames::peek;
@@ -78,6 +79,8 @@ impl Session {
             _ => return Err(Error::internal("EXPLAIN of a statement that is planned otherwise now")),
         };
         let columns = self.fragment_columns(merge, &inner, ask).await?;
+        // As the client wrote it.
+        let merge = &Merge { sql: marks::plain(&merge.sql).into_owned(), ..merge.clone() };
         let reason = match self.settings.get("atoll.merge_engine") {
             Some("postgres") => Some("atoll.merge_engine is postgres".to_owned()),
             _ => self.ready_for_datafusion(merge, &columns, &inner, bound).await?.err(),

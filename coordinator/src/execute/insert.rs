@@ -39,13 +39,14 @@ impl Session {
         let mut order: Vec<_> = shards.into_values().collect();
         order.sort_by_key(|(shard, _)| (shard.group, shard.id));
         for (shard, indexes) in order {
-            let mut sql = insert.head.render(shard.id);
+            let mut sql = insert.head.render_marked(shard.id);
             for (position, index) in indexes.iter().enumerate() {
                 sql.push_str(if position == 0 { "(" } else { ", (" });
                 push_values(&insert.rows[*index], &computed[*index], &mut sql);
                 sql.push(')');
             }
-            sql.push_str(&insert.tail.render(shard.id));
+            sql.push_str(&insert.tail.render_marked(shard.id));
+            let sql = self.text_everywhere(&sql).await?.into_owned();
             let path = self.shard_path(shard.id);
             let written = self.run_for_rows(Place::data(shard.group), &path, &sql, statement, ask, None).await?;
             count += written.count();
@@ -90,7 +91,8 @@ impl Session {
                 format!("({})", defaults.chain([key]).collect::<Vec<_>>().join(", "))
             })
             .collect();
-        let sql = format!("VALUES {}", rows.join(", "));
+        let marked = format!("VALUES {}", rows.join(", "));
+        let sql = self.text_everywhere(&marked).await?.into_owned();
         let path = self.plain_path();
         let mut out = BytesMut::new();
         let types = match ask {

@@ -119,6 +119,7 @@ impl Session {
             },
             _ => return Err(unsupported()),
         };
+        let sql = self.text_everywhere(&sql).await?.into_owned();
         let path = self.plain_path();
         self.run_for_rows(Place::HOME, &path, &sql, statement, ask, None).await.map(drop)
     }

@@ -106,9 +106,10 @@ impl Session {
                     bound.types.iter().map(|oid| map.map_or(*oid, |map| map.from_catalog(*oid))).collect()
                 }
             };
+            let marked = fragment.arm.render_marked(shard.id);
+            let sql = self.text_to_describe(&marked).await?.into_owned();
             let mut held = self.hold_ready(Place::data(shard.group), &path).await?;
             let lane = self.lane(&mut held);
-            let sql = fragment.arm.render(shard.id);
             let described = cancel.over(lane, async |lane| lane.describe(&sql, &types).await).await;
             self.let_go(held, false);
             let described = described.map_err(|error| without_position(error)).inspect_err(|_| self.note_failure())?;

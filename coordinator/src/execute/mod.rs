@@ -86,9 +86,9 @@ impl Session {
         }
     }
 
-    /// The search_path for a statement on one shard, and its text there when it is not the client's own.
+    /// The search_path for a statement on one shard, and its text there, with its marks, when it is not the client's own.
     pub fn on_shard(&mut self, sharded: &Sharded, shard: ShardId) -> (Arc<str>, Option<String>) {
-        let rendered = (!sharded.single.is_verbatim()).then(|| sharded.single.render(shard));
+        let rendered = (!sharded.single.is_verbatim()).then(|| sharded.single.render_marked(shard));
         (self.path_on_shard(sharded, shard), rendered)
     }
 

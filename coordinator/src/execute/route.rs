@@ -10,6 +10,7 @@ use atoll_planner::quote_literal;
 
 use fallible_iterator::FallibleIterator as _;
 
+use crate::ddl::not_below;
 use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::pool::Need;
@@ -146,17 +147,15 @@ impl Session {
 
     /// The position of the shard for a value in a form that only PostgreSQL's input functions read.
     pub(super) async fn ask_position(&mut self, group: &Colocation, key_type: KeyType, text: &str) -> Result<usize> {
-        let literal = quote_literal(text);
         let question = match group.method {
             Method::Range => {
                 let edges = group.ranges.iter().filter_map(|entry| entry.from.as_ref());
-                let below: Vec<String> = edges
-                    .map(|edge| format!("({})::int", not_below(key_type, &literal, &quote_literal(&edge.text))))
-                    .collect();
+                let below: Vec<String> =
+                    edges.map(|edge| format!("({})::int", not_below(key_type, text, &edge.text))).collect();
                 // How many ranges have begun, the first aside, which begins below everything.
                 if below.is_empty() { "0".to_owned() } else { below.join(" + ") }
             }
-            _ => hash::sql_hash(key_type, &literal),
+            _ => hash::sql_hash(key_type, &quote_literal(text)),
         };
         let path: Arc<str> = self.plain_path();
         let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
@@ -175,22 +174,6 @@ impl Session {
             _ => Ok(group.position_of_hash(answer)),
         }
     }
-}
-
-/// SQL for whether a key is at or above an edge, both SQL literals.
-fn not_below(key_type: KeyType, key: &str, edge: &str) -> String {
-    let cast = match key_type {
-        KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => "bigint",
-        KeyType::Text => "text COLLATE \"C\"",
-        KeyType::Bpchar => "bpchar COLLATE \"C\"",
-        KeyType::Uuid => "uuid",
-        KeyType::Date => "date",
-        KeyType::Timestamp => "timestamp",
-        KeyType::Timestamptz => "timestamptz",
-        KeyType::Numeric => "numeric",
-        KeyType::Bytea => "bytea",
-    };
-    format!("{key}::{cast} >= {edge}::{cast}")
 }
 
 /// The integer that a numeric or float parameter equals, if it equals one; `None` when that cannot be said exactly.

@@ -48,10 +48,12 @@ impl Session {
             Route::One(shard) => vec![shard],
             Route::Many(shards) => shards,
         };
-        Ok(by_group(&shards)
-            .into_iter()
-            .map(|(group, shards)| GroupFragment { group, sql: union_all(&fragment.arm, &shards) })
-            .collect())
+        let mut parts = Vec::new();
+        for (group, shards) in by_group(&shards) {
+            let marked = union_all(&fragment.arm, &shards);
+            parts.push(GroupFragment { group, sql: self.text_everywhere(&marked).await?.into_owned() });
+        }
+        Ok(parts)
     }
 
     /// Takes (or joins) a lane of each group, standing at the session's own search_path.
@@ -145,12 +147,12 @@ pub fn by_group(shards: &[Shard]) -> BTreeMap<GroupIndex, Vec<Shard>> {
     groups
 }
 
-/// One arm per shard.
+/// One arm per shard, with their marks.
 pub fn union_all(arm: &Template, shards: &[Shard]) -> String {
     match shards {
-        [one] => arm.render(one.id),
+        [one] => arm.render_marked(one.id),
         many => {
-            let arms: Vec<String> = many.iter().map(|shard| format!("({})", arm.render(shard.id))).collect();
+            let arms: Vec<String> = many.iter().map(|shard| format!("({})", arm.render_marked(shard.id))).collect();
             arms.join(" UNION ALL ")
         }
     }

@@ -75,6 +75,9 @@ impl Session {
         ask: Ask<'_>,
         effects: (Access, Residue),
     ) -> Result<()> {
+        if merge.tells_time() {
+            self.time_everywhere().await?;
+        }
         let snapshots = match self.keeps_its_snapshot() {
             true => self.export_snapshots().await?,
             false => Vec::new(),
@@ -115,8 +118,9 @@ impl Session {
                 let create = self.create_staged(fragment, columns).await?;
                 self.run_at(Place::HOME, &path, &create, false).await?;
             }
+            let sql = self.text_to_describe(&merge.sql).await?.into_owned();
             let lane = self.participant(Place::HOME, &path, false).await?;
-            lane.describe(&merge.sql, &statement.types).await
+            lane.describe(&sql, &statement.types).await
         }
         .await;
         if described.is_err() {

@@ -47,7 +47,8 @@ impl Session {
         let mut count = 0;
         let mut described = false;
         for (group, shards) in by_group(shards) {
-            let sql = group_write(write, &shards);
+            let marked = group_write(write, &shards);
+            let sql = self.text_everywhere(&marked).await?.into_owned();
             let path = self.plain_path();
             let plain = write.returning || shards.len() == 1;
             let formats = if plain { None } else { Some(&[][..]) };
@@ -134,12 +135,14 @@ impl Session {
     ) -> Result<String> {
         let path = self.plain_path();
         let description = self.describe(statement).await?;
-        let written = self.run_for_rows(Place::HOME, &path, &statement.text, statement, ask, None).await?;
+        let marked = write.marked.as_deref().unwrap_or(&statement.text);
+        let text = self.text_everywhere(marked).await?;
+        let written = self.run_for_rows(Place::HOME, &path, &text, statement, ask, None).await?;
         self.describe_rows(description.columns.is_some(), statement, ask).await?;
         self.push_rows(&written.rows).await?;
         if write.deterministic {
             for group in self.other_groups() {
-                self.run_for_rows(Place::data(group), &path, &statement.text, statement, ask, None).await?;
+                self.run_for_rows(Place::data(group), &path, &text, statement, ask, None).await?;
             }
         } else if written.count() > 0 {
             self.copy_reference(&write.table).await?;
@@ -200,13 +203,13 @@ fn in_the_clients_verb(error: Error, verb: &str) -> Error {
 /// One statement that does the work of all of a group's shards, so that they share a snapshot.
 fn group_write(write: &ManyWrite, shards: &[Shard]) -> String {
     if let [one] = shards {
-        return write.arm.render(one.id);
+        return write.arm.render_marked(one.id);
     }
     let returning = if write.returning { "" } else { " RETURNING 1" };
     let arms: Vec<String> = shards
         .iter()
         .enumerate()
-        .map(|(index, shard)| format!("arm{index} AS ({}{returning})", write.arm.render(shard.id)))
+        .map(|(index, shard)| format!("arm{index} AS ({}{returning})", write.arm.render_marked(shard.id)))
         .collect();
     let results: Vec<String> = (0..shards.len())
         .map(|index| {

@@ -39,17 +39,27 @@ impl Session {
     /// 22P02 and the like for key values that are none.
     pub async fn single_target(&mut self, statement: &Arc<Statement>, bound: &Bound) -> Result<Option<Target>> {
         match &statement.plan {
-            Plan::Relay(relay) if relay.text.is_none() => Ok(Some(Target {
-                place: self.place_of(relay.site),
-                path: self.plain_path(),
-                rendered_for: None,
-                access: relay.access,
-                residue: relay.residue,
-                statement_id: prepared_id(statement, 0),
-            })),
+            Plan::Relay(relay) if relay.text.is_none() => {
+                let place = self.place_of(relay.site);
+                if relay.marked.as_ref().is_some_and(|marked| !self.is_plain_at(place, marked)) {
+                    return Ok(None);
+                }
+                Ok(Some(Target {
+                    place,
+                    path: self.plain_path(),
+                    rendered_for: None,
+                    access: relay.access,
+                    residue: relay.residue,
+                    statement_id: prepared_id(statement, 0),
+                }))
+            }
             Plan::Sharded(sharded) => {
                 let route = self.route(sharded.colocation, sharded.key_type, &sharded.keys, Some(bound)).await?;
                 let Route::One(shard) = route else { return Ok(None) };
+                let marked = sharded.single.has_marks().then(|| sharded.single.render_marked(shard.id));
+                if marked.is_some_and(|marked| !self.is_plain_at(Place::data(shard.group), &marked)) {
+                    return Ok(None);
+                }
                 Ok(Some(Target {
                     place: Place::data(shard.group),
                     path: self.path_on_shard(sharded, shard.id),

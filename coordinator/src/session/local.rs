@@ -472,7 +472,7 @@ impl Session {
     }
 
     /// The single row of a query in the catalog database, in the transaction when there is one.
-    async fn ask_home(&mut self, sql: &str, path: &Arc<str>) -> Result<Vec<Option<String>>> {
+    pub(super) async fn ask_home(&mut self, sql: &str, path: &Arc<str>) -> Result<Vec<Option<String>>> {
         let sets = if self.transaction.is_some() {
             self.run_at(Place::CATALOG, path, sql, false).await?
         } else {
@@ -506,6 +506,13 @@ impl Session {
         }
         let inner = self.plan(query, &statement.types).await?;
         let (place, path) = match &inner.plan {
+            Plan::Relay(Relay { site, text: None, marked: Some(marked), .. }) => {
+                let (place, path) = (self.place_of(*site), self.plain_path());
+                let sql = format!("{}{marked}", cursor_head(&statement.text, query)?);
+                self.relay_statement(place, &path, &sql, statement, ask, (Access::Read, residue)).await?;
+                self.cursors.insert(name.to_owned(), Cursor { place, description: None, binary: false });
+                return Ok(());
+            }
             Plan::Relay(Relay { site, text: None, .. }) => (self.place_of(*site), self.plain_path()),
             Plan::Relay(Relay { text: Some(_), .. }) => (Place::CATALOG, self.plain_path()),
             Plan::Sharded(sharded) => match self.shard_of_cursor(sharded, ask).await? {

@@ -7,6 +7,7 @@ pub mod extended;
 mod lanes;
 mod local;
 mod login;
+pub mod marks;
 pub mod participants;
 mod positions;
 mod relay;

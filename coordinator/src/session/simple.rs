@@ -213,7 +213,7 @@ impl Session {
                     None => None,
                     Some(pieces) => Some(self.virtual_text(pieces).await?),
                 };
-                let sql = text.as_deref().unwrap_or(&statement.text);
+                let sql = text.as_deref().or(relay.marked.as_deref()).unwrap_or(&statement.text);
                 let place = self.place_of(relay.site);
                 let path = self.plain_path();
                 self.relay_statement(place, &path, sql, statement, ask, (relay.access, relay.residue)).await?;
@@ -272,6 +272,7 @@ impl Session {
         ask: Ask<'_>,
         (access, residue): (Access, Residue),
     ) -> Result<()> {
+        let sql = &*self.text_at(place, sql).await?;
         let (mut held, prelude) = self.hold(place, path).await?;
         let mut due: VecDeque<Expect> = (0..prelude.ready).map(|_| Expect::Prelude).collect();
         let mut out = prelude.frames;

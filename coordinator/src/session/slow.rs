@@ -1,6 +1,8 @@
 //! The log of slow statements: what EXPLAIN would have said, of statements that took longer than `slow_query_ms`.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Session, Tier};
@@ -15,6 +17,10 @@ pub struct Work {
     /// Why PostgreSQL merges it rather than DataFusion.
     pub reason: Option<String>,
     pub fragments: Vec<FragmentWork>,
+    /// When its transaction began, once its texts needed to know.
+    pub time: Option<Arc<str>>,
+    /// What the catalog database said of expressions, as constants.
+    pub told: HashMap<String, String>,
 }
 
 /// A fragment that was fetched.

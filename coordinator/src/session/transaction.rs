@@ -9,6 +9,7 @@ use std::sync::Arc;
 use atoll_planner::{quote_identifier, quote_literal};
 use futures_util::future::join_all;
 
+use super::marks::Clock;
 use super::settings::Settings;
 use crate::error::{Error, Result, sqlstate};
 use crate::facts::DatabaseFacts;
@@ -47,6 +48,8 @@ pub struct Transaction {
     pub catalog_changed: bool,
     /// Whether DDL was allowed on the data databases that have joined (per participant, by place).
     pub ddl_allowed: Vec<Place>,
+    /// Whose clock says when it began.
+    pub clock: Clock,
 }
 
 /// How a transaction ended.
@@ -80,6 +83,7 @@ impl Transaction {
             facts: None,
             catalog_changed: false,
             ddl_allowed: Vec::new(),
+            clock: Clock::Unread,
         }
     }
 

@@ -12,6 +12,7 @@ mod scope;
 mod walk;
 mod writes;
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::Facts;
@@ -117,8 +118,14 @@ pub(crate) struct Analysis<'f, 't, 'a> {
     pub blocks: Vec<BlockFacts<'t, 'a>>,
     pub scopes: Vec<scope::Scope<'t, 'a>>,
     pub queries: Vec<QueryFacts<'t, 'a>>,
-    /// `'t'::regclass` and its kin.
+    /// A cast to regclass or its kin of what is not constant.
     pub catalog_cast: bool,
+    /// Constant expressions of which only the catalog database knows the value.
+    pub catalog_values: Vec<Span>,
+    /// Expressions that output columns without alias have their names from, with the names.
+    pub namers: HashMap<Span, String>,
+    /// Where calls begin that are items of FROM.
+    pub row_sources: HashSet<usize>,
     /// FOR UPDATE or FOR SHARE.
     pub lock: Option<Span>,
     pub into: Option<Span>,
@@ -162,6 +169,11 @@ pub(crate) fn analyse<'f, 't, 'a>(
 impl Analysis<'_, '_, '_> {
     pub fn distributed(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.occurrences.len()).filter(|index| self.occurrences[*index].distributed().is_some())
+    }
+
+    /// Whether this stretch of the text is (part of) what the catalog database is asked for.
+    pub fn is_catalog_value(&self, span: Span) -> bool {
+        self.catalog_values.iter().any(|value| value.start <= span.start && span.end <= value.end)
     }
 
     pub fn any_target(&self, condition: impl Fn(&Target<'_>) -> bool) -> bool {

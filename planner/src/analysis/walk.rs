@@ -7,10 +7,11 @@ use super::facts::Pin;
 use super::scope::{Columns, Item, KeyTerm, Output, Resolved, SYSTEM_COLUMNS, Scope, ScopeId};
 use super::{Analysis, BlockFacts, Flow, FunctionUse, Occurrence, Qualifier, QueryFacts};
 use crate::Facts;
-use crate::catalog::FunctionKind;
+use crate::catalog::{FunctionKind, Volatility};
 use crate::directory::ColocationId;
-use crate::names::{Found, Routine, Target};
+use crate::names::{Effect, Found, Routine, Target};
 use crate::plan::KeySource;
+use crate::syntax::SelectItem;
 use crate::syntax::{
     Body, Child, Distinct, Expr, ExprKind, FromItem, Ident, JoinCondition, JoinKind, LimitCount, Name, OtherName,
     Query, Select, Statement, TableRef, With,
@@ -299,6 +300,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             self.analysis.into = Some(into);
         }
         for item in &select.items {
+            self.note_name(item);
             if !(unread && matches!(item.expr.kind, ExprKind::Star(_))) {
                 self.expr(&item.expr, scope);
             }
@@ -433,6 +435,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
                 self.analysis.scopes[scope].items.push(Item { name: name.into(), columns });
             }
             FromItem::Function { exprs, alias, .. } => {
+                self.analysis.row_sources.extend(exprs.iter().map(|expr| expr.span.start));
                 exprs.iter().for_each(|expr| self.expr(expr, scope));
                 let name = match alias.as_ref().and_then(|alias| alias.name.as_ref()) {
                     Some(name) => name.name.as_ref(),
@@ -555,10 +558,20 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             ExprKind::Star(name) => self.star(name.as_ref(), scope),
             ExprKind::Parameter(index) => self.analysis.parameters = self.analysis.parameters.max(index + 1),
             ExprKind::Cast { target, .. } => {
-                self.analysis.catalog_cast |= target.name.starts_with("reg") && is_reg_type(&target.name)
+                let constant = self.asks_catalog(expr) && self.is_constant(expr);
+                if constant {
+                    self.analysis.catalog_values.push(expr.span);
+                }
+                self.analysis.catalog_cast |= !constant && is_reg_type(&target.name);
             }
             ExprKind::Call(call) => {
                 let routine = self.facts.find_function(&call.name);
+                if matches!(&routine, Routine::BuiltIn(built_in) if built_in.effect == Effect::Catalog)
+                    && self.is_constant(expr)
+                    && !self.analysis.row_sources.contains(&expr.span.start)
+                {
+                    self.analysis.catalog_values.push(expr.span);
+                }
                 self.analysis.functions.push(FunctionUse { call, routine });
             }
             ExprKind::Other { name: OtherName::Fixed("*"), .. } => self.analysis.stars = true,
@@ -582,6 +595,48 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         | ExprKind::QuantifiedQuery { equal: true, any: true, operand, query } = &expr.kind
         {
             self.membership(operand, query, scope);
+        }
+    }
+
+    /// Whether the catalog database has to be asked for part of an expression's value.
+    fn asks_catalog(&self, expr: &Expr<'a>) -> bool {
+        expr.any(&mut |expr| match &expr.kind {
+            ExprKind::Cast { target, .. } => is_reg_type(&target.name),
+            ExprKind::Call(call) => {
+                matches!(self.facts.find_function(&call.name), Routine::BuiltIn(built_in) if built_in.effect == Effect::Catalog)
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether an expression has one value for the whole statement, which needs nothing but the catalog.
+    fn is_constant(&self, expr: &Expr<'a>) -> bool {
+        !expr.has_subquery()
+            && !expr.any(&mut |expr| match &expr.kind {
+                ExprKind::Column(_) | ExprKind::Star(_) | ExprKind::Parameter(_) | ExprKind::Default => true,
+                ExprKind::Call(call) => match self.facts.find_function(&call.name) {
+                    Routine::BuiltIn(built_in) => {
+                        built_in.volatility == Volatility::Volatile
+                            || built_in.aggregate
+                            || call.over.is_some()
+                            || !matches!(built_in.effect, Effect::None | Effect::Catalog)
+                            || crate::marks::clock(self.sql, call, false).is_some()
+                    }
+                    Routine::User { .. } => true,
+                },
+                _ => false,
+            })
+    }
+
+    /// Notes what gives an output column its name.
+    pub(super) fn note_name(&mut self, item: &'t SelectItem<'a>) {
+        if item.alias.is_none()
+            && let (Some(name), _) = crate::island::column_name(&item.expr)
+        {
+            if let Some(call) = crate::island::naming_call(&item.expr) {
+                self.analysis.namers.insert(crate::marks::span_of(call), call.name.last().to_owned());
+            }
+            self.analysis.namers.insert(item.expr.span, name);
         }
     }
 

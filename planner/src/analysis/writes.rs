@@ -25,7 +25,10 @@ impl<'t, 'a> Walker<'_, 't, 'a> {
     }
 
     fn items(&mut self, items: &'t [SelectItem<'a>], scope: ScopeId) {
-        items.iter().for_each(|item| self.expr(&item.expr, scope));
+        for item in items {
+            self.note_name(item);
+            self.expr(&item.expr, scope);
+        }
     }
 
     fn returning(&mut self, returning: Option<&'t Returning<'a>>, scope: ScopeId) {

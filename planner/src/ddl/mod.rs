@@ -295,7 +295,7 @@ fn everywhere(sql: &str, command: &'static str) -> Plan {
 
 /// Home's data database does it alone: temporary objects, large objects, code blocks.
 fn relay(residue: Residue) -> Plan {
-    Plan::Relay(Relay { site: Site::Home, text: None, access: Access::Write, residue })
+    Plan::Relay(Relay { site: Site::Home, text: None, marked: None, access: Access::Write, residue })
 }
 
 fn refusal(message: impl Into<String>, hint: Option<&str>) -> Refusal {

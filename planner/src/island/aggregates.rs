@@ -112,6 +112,10 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
         }
         match &expr.kind {
             ExprKind::Call(call) if self.is_aggregate(expr) => return self.aggregate(expr, call, parts),
+            ExprKind::Call(call) if let Some(mark) = self.context.clock_mark(call) => return Some(mark),
+            _ if self.context.analysis.catalog_values.contains(&expr.span) => {
+                return Some(crate::marks::catalog(self.sql(), expr.span, None));
+            }
             ExprKind::Column(name) => {
                 // A primary key among the groups determines the rest of its row.
                 if !self.is_determined(name, parts) {

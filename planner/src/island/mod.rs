@@ -19,6 +19,7 @@ use crate::scan::{Span, Token, tokens};
 use crate::statement::Context;
 use crate::syntax::{Body, Distinct, Expr, ExprKind, Limit, LimitCount, OrderItem, Query, Select};
 use outputs::{Output, outputs};
+pub(crate) use outputs::{column_name, naming_call};
 
 /// The fragment, under this name, and the merge query over it; `None` when the shards cannot do it alone. The query may be any part of the
 /// statement that stands for itself.

@@ -5,7 +5,7 @@ use crate::analysis::{Columns, ScopeId};
 use crate::plan::Template;
 use crate::quote_identifier;
 use crate::statement::Context;
-use crate::syntax::{Body, Expr, ExprKind, Name, OtherName, Select};
+use crate::syntax::{Body, Call, Expr, ExprKind, Name, OtherName, Select};
 
 /// An output column.
 pub(crate) struct Output<'c, 'a> {
@@ -131,7 +131,7 @@ pub(super) fn keep_their_types(context: &Context<'_, '_, '_>, select: &Select<'_
 }
 
 /// The name PostgreSQL gives a column without alias, and how sure it is of it (`FigureColname` in its `parse_target.c`).
-fn column_name(expr: &Expr<'_>) -> (Option<String>, u8) {
+pub(crate) fn column_name(expr: &Expr<'_>) -> (Option<String>, u8) {
     let sure = |name: &str| (Some(name.to_owned()), 2);
     match &expr.kind {
         ExprKind::Nested(inner) => column_name(inner),
@@ -167,6 +167,18 @@ fn column_name(expr: &Expr<'_>) -> (Option<String>, u8) {
             }
         },
         _ => (None, 0),
+    }
+}
+
+/// The call that [`column_name`] takes the name from.
+pub(crate) fn naming_call<'t, 'a>(expr: &'t Expr<'a>) -> Option<&'t Call<'a>> {
+    match &expr.kind {
+        ExprKind::Nested(inner) => naming_call(inner),
+        ExprKind::Call(call) => Some(call),
+        ExprKind::Cast { operand, .. } => naming_call(operand),
+        ExprKind::Other { name: OtherName::FirstOperand, operands } => operands.first().and_then(naming_call),
+        ExprKind::Other { name: OtherName::Case { has_else: true }, operands } => operands.last().and_then(naming_call),
+        _ => None,
     }
 }
 

@@ -42,6 +42,15 @@ FETCH ALL FROM un;
 -- unordered
 CLOSE y;
 ROLLBACK;
+-- A cursor on one shard stays where it is while a join is staged beside its READ ONLY transaction.
+BEGIN READ ONLY;
+DECLARE kept CURSOR FOR SELECT id, t FROM xu_a WHERE id = 3;
+SELECT a.id, c.code, string_agg(a.t, ',' ORDER BY a.id) FROM xu_a a JOIN xu_c c ON c.k = a.k GROUP BY 1, 2 ORDER BY 1, 2;
+FETCH ALL FROM kept;
+SELECT count(*) FROM xu_a a JOIN xu_c c ON c.k < a.k;
+MOVE BACKWARD ALL IN kept;
+CLOSE kept;
+COMMIT;
 BEGIN;
 DECLARE b BINARY CURSOR FOR SELECT id, k, t FROM xu_a ORDER BY id;
 FETCH 2 FROM b;
