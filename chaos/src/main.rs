@@ -1,0 +1,109 @@
+//! `atoll-chaos`: breaks real clusters in every way that machines, networks and clocks can break, while clients write, and then looks for
+//! what was lost. Also measures how long writes stand still.
+
+mod init;
+mod lab;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+
+use lab::{Lab, Programs, Topology, network};
+
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    places: Places,
+}
+
+/// Where things are.
+#[derive(Debug, Clone, Args)]
+struct Places {
+    /// Folder for configuration, logs and data; it stays when something is wrong [default: a new one in /tmp]
+    #[arg(long, global = true)]
+    dir: Option<PathBuf>,
+    /// Folder of atoll-agent and atoll-coordinator [default: that of this program]
+    #[arg(long, global = true)]
+    programs: Option<PathBuf>,
+    /// Folder of PostgreSQL's server programs
+    #[arg(long, global = true, default_value = "/usr/lib/postgresql/15/bin")]
+    pg_bindir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The first process of a machine; started by the lab
+    #[command(hide = true)]
+    Init,
+    /// Starts a cluster, says that it is whole, and stops it
+    Lab(LabArguments),
+}
+
+#[derive(Debug, Clone, Args)]
+struct LabArguments {
+    #[arg(long, default_value_t = 3)]
+    groups: u8,
+    #[arg(long, default_value_t = 3)]
+    nodes: u8,
+    #[arg(long, default_value_t = 3)]
+    stores: u8,
+    #[arg(long, default_value_t = 2)]
+    coordinators: u8,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::Init) {
+        return init::run();
+    }
+    match start(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("atoll-chaos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: &Arguments) -> Result<()> {
+    // Threads take the namespaces of the thread that starts them: before the runtime has any.
+    network::enter()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        network::make_bridge().await?;
+        run(arguments).await
+    })
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
+    let places = &arguments.places;
+    let own = match &places.programs {
+        Some(folder) => folder.clone(),
+        None => std::env::current_exe()?.parent().context("a program without a folder")?.to_owned(),
+    };
+    let programs = Programs { own, postgres: places.pg_bindir.clone() };
+    let dir = places.dir.clone().unwrap_or_else(|| PathBuf::from(format!("/tmp/atoll-chaos-{}", std::process::id())));
+    match &arguments.command {
+        Command::Init => Ok(()),
+        Command::Lab(wanted) => {
+            let topology = Topology {
+                groups: wanted.groups,
+                nodes: wanted.nodes,
+                stores: wanted.stores,
+                coordinators: wanted.coordinators,
+                data_bytes: Some(1 << 30),
+                clocks: true,
+                capacities: Vec::new(),
+            };
+            let lab = Lab::start(&dir, topology, &programs).await?;
+            println!("whole: {} nodes, coordinators on {}", lab.nodes.len(), lab.coordinator_addresses().join(", "));
+            lab.stop().await;
+            Ok(())
+        }
+    }
+}
