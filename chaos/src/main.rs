@@ -1,8 +1,14 @@
 //! `atoll-chaos`: breaks real clusters in every way that machines, networks and clocks can break, while clients write, and then looks for
 //! what was lost. Also measures how long writes stand still.
 
+mod faults;
 mod init;
 mod lab;
+mod load;
+mod oracles;
+mod run;
+mod times;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,7 +46,11 @@ enum Command {
     /// The first process of a machine; started by the lab
     #[command(hide = true)]
     Init,
-    /// Starts a cluster, says that it is whole, and stops it
+    /// Faults one after the other while clients write; ends with what was lost
+    Run(run::RunArguments),
+    /// How long writes stand still when a primary dies, beside Debian's Patroni; writes target/failover-times.json
+    Times(times::TimesArguments),
+    /// Starts a cluster and keeps it until it is interrupted
     Lab(LabArguments),
 }
 
@@ -89,7 +99,9 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let programs = Programs { own, postgres: places.pg_bindir.clone() };
     let dir = places.dir.clone().unwrap_or_else(|| PathBuf::from(format!("/tmp/atoll-chaos-{}", std::process::id())));
     match &arguments.command {
-        Command::Init => Ok(()),
+        Command::Init => return Ok(()),
+        Command::Run(wanted) => run::run(wanted, &dir, &programs).await?,
+        Command::Times(wanted) => times::run(wanted, &dir, &programs).await?,
         Command::Lab(wanted) => {
             let topology = Topology {
                 groups: wanted.groups,
@@ -102,8 +114,14 @@ async fn run(arguments: &Arguments) -> Result<()> {
             };
             let lab = Lab::start(&dir, topology, &programs).await?;
             println!("whole: {} nodes, coordinators on {}", lab.nodes.len(), lab.coordinator_addresses().join(", "));
+            println!(
+                "enter its network with: nsenter -t {} -n psql -h HOST -p PORT -U postgres app",
+                std::process::id()
+            );
+            tokio::signal::ctrl_c().await?;
             lab.stop().await;
-            Ok(())
         }
     }
+    // Only what went well needs no looking into.
+    std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
 }

@@ -127,7 +127,9 @@ async fn filter(machine: &Machine, rules: &[(&'static str, String)]) -> Result<(
     // One transaction; the first line makes the deletion possible also the first time.
     let mut script = "table inet lab {}\ndelete table inet lab\n".to_owned();
     for (hook, device) in [("input", "iifname"), ("output", "oifname")] {
-        script.push_str(&format!("add table inet lab\nadd chain inet lab {hook} {{ type filter hook {hook} priority 0; }}\n"));
+        script.push_str(&format!(
+            "add table inet lab\nadd chain inet lab {hook} {{ type filter hook {hook} priority 0; }}\n"
+        ));
         script.push_str(&format!("add rule inet lab {hook} {device} lo accept\n"));
         for (_, rule) in rules.iter().filter(|(at, _)| *at == hook) {
             script.push_str(&format!("add rule inet lab {hook} {rule}\n"));
