@@ -6,7 +6,9 @@ mod init;
 mod lab;
 mod load;
 mod oracles;
+mod reads;
 mod run;
+mod switchover;
 mod times;
 mod watch;
 
@@ -50,6 +52,12 @@ enum Command {
     Run(run::RunArguments),
     /// How long writes stand still when a primary dies, beside Debian's Patroni; writes target/failover-times.json
     Times(times::TimesArguments),
+    /// Planned switchovers under load
+    Switchover(switchover::SwitchoverArguments),
+    /// kill -9 of a primary together with a coordinator, at random moments under load
+    KillBoth(run::KillBothArguments),
+    /// Where reads go, and that nobody reads what is older than what he wrote
+    Reads(reads::ReadsArguments),
     /// Starts a cluster and keeps it until it is interrupted
     Lab(LabArguments),
 }
@@ -101,6 +109,9 @@ async fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Init => return Ok(()),
         Command::Run(wanted) => run::run(wanted, &dir, &programs).await?,
+        Command::Switchover(wanted) => switchover::run(wanted, &dir, &programs).await?,
+        Command::KillBoth(wanted) => run::run(&wanted.as_run(), &dir, &programs).await?,
+        Command::Reads(wanted) => reads::run(wanted, &dir, &programs).await?,
         Command::Times(wanted) => times::run(wanted, &dir, &programs).await?,
         Command::Lab(wanted) => {
             let topology = Topology {

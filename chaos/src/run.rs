@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep};
 
 use crate::faults::{Harm, Kind, Plan, inject};
@@ -20,7 +20,7 @@ use crate::watch::Watch;
 
 /// After a fault is undone, everything must be whole again within this time, without a hand.
 const WHOLE_MAX: Duration = Duration::from_secs(90);
-/// Between a whole cluster and the next fault.
+/// Between a whole cluster and the next fault, on average.
 const CALM: Duration = Duration::from_secs(2);
 /// Rows are checked after so many faults, and at the end.
 const CHECK_EVERY: usize = 10;
@@ -57,6 +57,32 @@ pub struct RunArguments {
     /// Milliseconds that a client waits between two writes
     #[arg(long, default_value_t = 20)]
     pace: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct KillBothArguments {
+    #[arg(long, default_value_t = 30)]
+    runs: usize,
+    #[arg(long, env = "SEED")]
+    seed: Option<u64>,
+}
+
+impl KillBothArguments {
+    /// The same as a run with one kind of fault.
+    pub fn as_run(&self) -> RunArguments {
+        RunArguments {
+            minutes: f64::MAX,
+            seed: self.seed,
+            faults: Some(self.runs),
+            kinds: vec![Kind::KillBoth],
+            without: Vec::new(),
+            groups: 2,
+            nodes: 3,
+            writers: 6,
+            movers: 4,
+            pace: 10,
+        }
+    }
 }
 
 /// One fault, as it went.
@@ -101,7 +127,9 @@ pub async fn run(arguments: &RunArguments, dir: &Path, programs: &Programs) -> R
     if let Err(error) = ended {
         run.findings.wrong.push(format!("{error:#}"));
         run.tell_state().await;
-    } else if let Err(error) = run.judge().await {
+    } else if run.findings.wrong.is_empty()
+        && let Err(error) = run.judge().await
+    {
         run.findings.wrong.push(format!("{error:#}"));
     }
     run.load.stop_at_once();
@@ -124,9 +152,10 @@ impl Run {
     async fn break_things(&mut self, arguments: &RunArguments, seed: u64) -> Result<()> {
         let mut random = StdRng::seed_from_u64(seed);
         let mut plan = Plan::new(kinds(arguments));
-        let length = Duration::from_secs_f64(arguments.minutes * 60.0);
+        let length = Duration::try_from_secs_f64(arguments.minutes * 60.0).unwrap_or(Duration::MAX);
         while self.begun.elapsed() < length && arguments.faults.is_none_or(|faults| self.told.len() < faults) {
             let kind = plan.next(&mut random).context("no kinds of faults are left")?;
+            sleep(CALM.mul_f64(random.random_range(0.5..1.5))).await;
             let injected = Instant::now();
             let mut harm = inject(kind, &self.lab, &mut random).await.with_context(|| format!("{kind:?}"))?;
             println!("{:>7.1} s  {:>3}  {}", self.at(injected), self.told.len() + 1, harm.what);
@@ -135,7 +164,6 @@ impl Run {
             let undone = Instant::now();
             self.whole(&harm).await?;
             let whole = undone.elapsed();
-            sleep(CALM).await;
             self.tell(kind, &harm, injected, whole);
             if self.told.len().is_multiple_of(CHECK_EVERY) {
                 self.check_rows().await?;

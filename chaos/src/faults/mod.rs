@@ -4,7 +4,7 @@ mod harm;
 mod inject;
 
 pub use harm::Harm;
-pub use inject::inject;
+pub use inject::{inject, switch_over};
 
 use clap::ValueEnum;
 use rand::Rng;

@@ -30,6 +30,9 @@ pub struct Machine {
 /// What the machine's thread holds.
 struct Inside {
     init: Option<Child>,
+    /// The suite's own process namespace and program: on the machine /proc shows the machine's processes.
+    suite: File,
+    program: PathBuf,
 }
 
 impl Machine {
@@ -40,15 +43,17 @@ impl Machine {
     pub async fn start(name: &str, address: Ipv4Addr) -> Result<Machine> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let (ready, entered) = oneshot::channel();
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let result = enter();
-            let go_on = result.is_ok();
-            let _ = ready.send(result);
-            let mut inside = Inside { init: None };
-            while let Some(job) = go_on.then(|| queue.recv().ok()).flatten() {
-                job(&mut inside);
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || match Inside::enter() {
+            Ok(mut inside) => {
+                let _ = ready.send(Ok(()));
+                while let Ok(job) = queue.recv() {
+                    job(&mut inside);
+                }
+                inside.off();
             }
-            inside.off();
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
         })?;
         entered.await.context("the machine's thread ended")??;
         let machine = Machine { name: name.to_owned(), address, jobs, init: AtomicU32::new(0) };
@@ -136,22 +141,24 @@ impl Machine {
     }
 }
 
-/// Moves the calling thread into namespaces of its own.
-fn enter() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)
-        .context("making namespaces (the fault suite must be started as root)")?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    Ok(())
-}
-
 impl Inside {
+    /// Moves the calling thread into namespaces of its own.
+    fn enter() -> Result<Inside> {
+        let suite = File::open("/proc/thread-self/ns/pid").context("the suite's process namespace")?;
+        let program = std::env::current_exe()?;
+        let own =
+            CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+        unshare(own).context("making namespaces (the fault suite must be started as root)")?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        Ok(Inside { init: None, suite, program })
+    }
+
     fn boot(&mut self) -> Result<u32> {
         self.off();
         // The namespace of the last boot died with its first process.
-        let own = File::open("/proc/thread-self/ns/pid").context("our process namespace")?;
-        setns(own, CloneFlags::CLONE_NEWPID).context("leaving the last boot")?;
+        setns(&self.suite, CloneFlags::CLONE_NEWPID).context("leaving the last boot")?;
         unshare(CloneFlags::CLONE_NEWPID).context("a process namespace")?;
-        let init = Command::new(std::env::current_exe()?).arg("init").stdin(Stdio::piped()).spawn()?;
+        let init = Command::new(&self.program).arg("init").stdin(Stdio::piped()).spawn()?;
         let pid = init.id();
         self.init = Some(init);
         Ok(pid)

@@ -59,6 +59,14 @@ pub struct Topology {
     pub capacities: Vec<f64>,
 }
 
+impl Topology {
+    /// Groups on the disk, with etcd and two coordinators.
+    pub fn of(groups: u8, nodes: u8) -> Topology {
+        let (data_bytes, clocks, capacities) = (None, false, Vec::new());
+        Topology { groups, nodes, stores: 3, coordinators: 2, data_bytes, clocks, capacities }
+    }
+}
+
 /// Where programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {

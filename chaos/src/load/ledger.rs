@@ -49,6 +49,14 @@ pub struct Log {
     entries: Mutex<Vec<Entry>>,
 }
 
+/// One acknowledged write, as [`Ledger::double_writers`] looks at it.
+struct Write {
+    sent: Instant,
+    done: Instant,
+    timeline: u32,
+    node: Arc<str>,
+}
+
 /// All writers' logs.
 #[derive(Clone, Copy)]
 pub struct Ledger<'a> {
@@ -106,12 +114,21 @@ impl Ledger<'_> {
         gap(&times, from, to)
     }
 
+    /// The longest time in the span during which a single writer had nothing acknowledged.
+    pub fn longest_stall(&self, from: Instant, to: Instant) -> Duration {
+        let stall = |log: &Arc<Log>| {
+            let entries = log.entries();
+            let acknowledged = entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Acknowledged(_)));
+            gap(&acknowledged.map(|entry| entry.done).collect::<Vec<_>>(), from, to)
+        };
+        self.inserts.iter().chain(self.transfers).map(stall).max().unwrap_or_default()
+    }
+
     /// Acknowledged by two servers on one timeline, or by a deposed server after its successor had acknowledged: one line each.
     pub fn double_writers(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut reigns: HashMap<(String, u32), Arc<str>> = HashMap::new();
-        // Of each group: the newest timeline that had acknowledged by then.
-        let mut acknowledged: BTreeMap<String, Vec<(Instant, Instant, u32, Arc<str>)>> = BTreeMap::new();
+        let mut acknowledged: BTreeMap<String, Vec<Write>> = BTreeMap::new();
         for log in self.inserts.iter().chain(self.transfers) {
             for entry in &*log.entries() {
                 let Outcome::Acknowledged(place) = &entry.outcome else { continue };
@@ -122,19 +139,21 @@ impl Ledger<'_> {
                         holder, place.node, place.timeline, place.group
                     ));
                 }
-                let write = (entry.sent, entry.done, place.timeline, place.node.clone());
+                let (timeline, node) = (place.timeline, place.node.clone());
+                let write = Write { sent: entry.sent, done: entry.done, timeline, node };
                 acknowledged.entry(place.group.clone()).or_default().push(write);
             }
         }
         for (group, mut writes) in acknowledged {
-            writes.sort_by_key(|(_, done, ..)| *done);
+            writes.sort_by_key(|write| write.done);
+            // Timelines, and when each had first acknowledged.
             let mut newest: Vec<(Instant, u32)> = Vec::new();
-            for (_, done, timeline, _) in &writes {
-                if newest.last().is_none_or(|(_, last)| timeline > last) {
-                    newest.push((*done, *timeline));
+            for write in &writes {
+                if newest.last().is_none_or(|(_, last)| write.timeline > *last) {
+                    newest.push((write.done, write.timeline));
                 }
             }
-            for (sent, _, timeline, node) in &writes {
+            for Write { sent, timeline, node, .. } in &writes {
                 // The successors that had answered before this write was sent.
                 if let Some((_, successor)) = newest.iter().rev().find(|(done, _)| done < sent)
                     && successor > timeline

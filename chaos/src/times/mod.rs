@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use nix::sys::signal::Signal;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -23,6 +25,8 @@ const TABLE: &str = "ticks";
 const STEADY: Duration = Duration::from_secs(2);
 /// A run in which writes do not go on again within this long has failed.
 const RUN_MAX: Duration = Duration::from_secs(120);
+/// As long as Patroni's loop.
+const PAUSE_MAX_MS: u64 = 10_000;
 const REPORT: &str = "target/failover-times.json";
 
 #[derive(Debug, Clone, Args)]
@@ -75,11 +79,12 @@ struct Row {
 /// When a cluster does not start, or writes do not go on after a death.
 pub async fn run(arguments: &TimesArguments, dir: &Path, programs: &Programs) -> Result<()> {
     let mut rows = Vec::new();
+    let mut random = StdRng::seed_from_u64(rand::random());
     if arguments.only != Some(System::Atoll) {
-        patroni(arguments, &dir.join("patroni"), programs, &mut rows).await?;
+        patroni(arguments, &dir.join("patroni"), programs, &mut random, &mut rows).await?;
     }
     if arguments.only != Some(System::Patroni) {
-        atoll(arguments, &dir.join("atoll"), programs, &mut rows).await?;
+        atoll(arguments, &dir.join("atoll"), programs, &mut random, &mut rows).await?;
     }
     let medians: Vec<(Death, f64)> =
         rows.iter().filter(|row| row.system == System::Patroni).map(|row| (row.death, row.median)).collect();
@@ -98,7 +103,13 @@ pub async fn run(arguments: &TimesArguments, dir: &Path, programs: &Programs) ->
     Ok(())
 }
 
-async fn patroni(arguments: &TimesArguments, dir: &Path, programs: &Programs, rows: &mut Vec<Row>) -> Result<()> {
+async fn patroni(
+    arguments: &TimesArguments,
+    dir: &Path,
+    programs: &Programs,
+    random: &mut StdRng,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
     println!("starting Patroni");
     let group = Patroni::start(dir, &programs.postgres).await?;
     let config = ticker::config(&group.hosts(), "postgres");
@@ -108,6 +119,7 @@ async fn patroni(arguments: &TimesArguments, dir: &Path, programs: &Programs, ro
     for &death in arguments.deaths.iter().filter(|death| **death != Death::Network) {
         let mut gaps = Vec::new();
         for number in 1..=arguments.runs {
+            pause(random).await;
             ticker.steady(Instant::now(), STEADY, RUN_MAX).await?;
             let killed = Instant::now();
             group.kill_primary(death == Death::Machine).await?;
@@ -124,19 +136,16 @@ async fn patroni(arguments: &TimesArguments, dir: &Path, programs: &Programs, ro
     Ok(())
 }
 
-async fn atoll(arguments: &TimesArguments, dir: &Path, programs: &Programs, rows: &mut Vec<Row>) -> Result<()> {
+async fn atoll(
+    arguments: &TimesArguments,
+    dir: &Path,
+    programs: &Programs,
+    random: &mut StdRng,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
     println!("starting Atoll");
     // One group beside home, so that both kinds of groups are there; the writes go to the one that is not home.
-    let topology = Topology {
-        groups: 2,
-        nodes: 3,
-        stores: 3,
-        coordinators: 2,
-        data_bytes: None,
-        clocks: false,
-        capacities: Vec::new(),
-    };
-    let lab = Lab::start(dir, topology, programs).await?;
+    let lab = Lab::start(dir, Topology::of(2, 3), programs).await?;
     let hosts: Vec<(String, u16)> =
         lab.coordinators.iter().map(|c| (c.service.machine.address.to_string(), COORDINATOR_PORT)).collect();
     let config = ticker::config(&hosts, "app");
@@ -148,6 +157,7 @@ async fn atoll(arguments: &TimesArguments, dir: &Path, programs: &Programs, rows
     for &death in &arguments.deaths {
         let mut gaps = Vec::new();
         for number in 1..=arguments.runs {
+            pause(random).await;
             ticker.steady(Instant::now(), STEADY, RUN_MAX).await?;
             let primary = lab.primary("g2").await.context("g2 has no primary")?;
             let postmaster = primary.postmaster();
@@ -175,6 +185,11 @@ async fn atoll(arguments: &TimesArguments, dir: &Path, programs: &Programs, rows
     }
     lab.stop().await;
     Ok(())
+}
+
+/// Waits for a moment that has nothing to do with anybody's loops.
+pub async fn pause(random: &mut StdRng) {
+    sleep(Duration::from_millis(random.random_range(0..PAUSE_MAX_MS))).await;
 }
 
 /// Waits until every node has its place again.
