@@ -1,7 +1,7 @@
 //! How each kind of fault is done.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use atoll_proto::v1::group_request::Action;
@@ -22,6 +22,8 @@ pub const TTL: Duration = Duration::from_secs(6);
 const REPLACEMENT_MAX: Duration = Duration::from_secs(15);
 /// How long a switchover may take.
 const SWITCHOVER_MAX: Duration = Duration::from_secs(30);
+/// Processes read how far their clock is off once a second.
+const CLOCK_READ: Duration = Duration::from_millis(1500);
 const MOMENT: Duration = Duration::from_millis(20);
 /// SIGKILL and friends are over at once; the time is for what follows from them.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -126,7 +128,7 @@ pub async fn inject(kind: Kind, lab: &Lab, random: &mut StdRng) -> Result<Harm> 
             harm.fill(balloon(lab, primary)?)?;
             Ok(harm)
         }
-        Kind::ClockStep => clock_step(lab, random, while_),
+        Kind::ClockStep => clock_step(lab, random, while_).await,
         Kind::BadLink => {
             let mut harm = on_group("lose 10 % of the packets and slow the link of primary", while_);
             harm.worsen(&primary.machine, 10, 4000).await?;
@@ -240,13 +242,17 @@ fn startup(node: &Node) -> Option<u32> {
     processes::of(&node.machine).into_iter().find(replays).map(|process| process.pid)
 }
 
-fn clock_step(lab: &Lab, random: &mut StdRng, lasts: Duration) -> Result<Harm> {
+async fn clock_step(lab: &Lab, random: &mut StdRng, lasts: Duration) -> Result<Harm> {
     let clocks: Vec<&Node> = lab.nodes.iter().filter(|node| node.has_clock()).collect();
     let node = *draw(random, &clocks).context("no node has a clock to set")?;
     let seconds = *draw(random, &[-86_400, -60, -7, 7, 60, 3600, 86_400]).context("no step")?;
     let mut harm = Harm::new(format!("step the clock by {seconds} s on {}", node.name), Some(&node.group), lasts);
     node.set_clock(seconds)?;
     harm.clock_is_off(&node.name);
+    sleep(CLOCK_READ).await;
+    let off = node.ask("SELECT extract(epoch FROM clock_timestamp())::int8").await?.parse::<i64>()?;
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+    ensure!((off - now - seconds).abs() <= 3, "the clock of {} did not step: it is {} s off", node.name, off - now);
     Ok(harm)
 }
 
