@@ -2,7 +2,11 @@
 
 pub mod data_dir;
 pub mod keeper;
+pub mod lsn;
+pub mod observe;
 pub mod postmaster;
+pub mod replication;
+pub mod server;
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -73,4 +77,6 @@ pub enum PostgresError {
     Login(#[from] crate::lanes::backend::LoginError),
     #[error("postmaster {pid} does not stop")]
     WontStop { pid: u32 },
+    #[error("node {node}: PostgreSQL is not running")]
+    NotRunning { node: String },
 }
