@@ -1,16 +1,28 @@
 //! One node's PostgreSQL as its governor handles it: data directory and process. Nothing here decides.
 //!
-//! Every method is bounded in time, [`Server::ended`], [`Server::rewind`] and [`Server::rebuild`] apart, and each may be dropped half-way (a
-//! timeout, a lost lease): what it began is taken up or cleared away by the next call.
+//! Every method is bounded in time, [`Server::ended`], [`Server::rewind`] and [`Server::rebuild`] apart, and each may be dropped
+//! half-way (a timeout, a lost lease): what it began is taken up or cleared away by the next call.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
+use super::conf::{self, Part};
+use super::control_file::ControlFile;
+use super::credentials::Credentials;
+use super::data_dir::{self, file};
 use super::lsn::Lsn;
-use super::observe::Observation;
-use super::replication::{Position, StartAs, Stop, SyncNames, Upstream};
-use super::{PostgresError, Status};
+use super::monitor::{Monitor, Row};
+use super::observe::Memory;
+use super::postmaster::{self, Postmaster, log_end};
+use super::replication::{SLOT_PREFIX, StartAs, Stop};
+use super::{Phase, PostgresError, Status, copy};
+use crate::lanes::backend::LoginError;
 use crate::settings::Settings;
 
 /// What lies in the data directory.
@@ -41,17 +53,18 @@ pub struct Adopted {
     pub standby: bool,
 }
 
-/// What a rewind did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rewound {
-    /// This node had nothing that the source has not.
-    NotNeeded,
-    Done,
-}
-
+/// PostgreSQL on this node.
 pub struct Server {
-    settings: Settings,
-    status: watch::Sender<Status>,
+    pub(super) settings: Settings,
+    pub(super) credentials: Credentials,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) monitor: Monitor,
+    pub(super) part: Part,
+    postmaster: Option<Postmaster>,
+    last_exit: String,
+    pub(super) memory: Memory,
+    /// A removal of large folders under way.
+    pub(super) sweeping: Option<JoinHandle<Result<(), PostgresError>>>,
 }
 
 impl Server {
@@ -59,22 +72,52 @@ impl Server {
     /// cluster token, from which the replication role's password is derived.
     pub fn new(settings: Settings, secret: &str) -> (Self, watch::Receiver<Status>) {
         let (status, reports) = watch::channel(Status::starting());
-        let _ = secret;
-        (Self { settings, status }, reports)
+        let server = Self {
+            credentials: Credentials::of_token(secret),
+            status,
+            monitor: Monitor::new(settings.postgres_socket()),
+            part: Part::default(),
+            postmaster: None,
+            last_exit: String::new(),
+            memory: Memory::new(),
+            sweeping: None,
+            settings,
+        };
+        (server, reports)
     }
 
     /// # Errors
     /// When the directory holds something else, or cannot be read.
     pub async fn data(&self) -> Result<Data, PostgresError> {
-        Err(self.not_running())
+        copy::settle(&self.settings)?;
+        if copy::is_torn(&self.settings) {
+            return Ok(Data::Torn);
+        }
+        if !data_dir::holds_data(&self.settings)? {
+            return Ok(Data::Empty);
+        }
+        let control = ControlFile::read(&self.settings, &self.settings.data_dir).await?;
+        Ok(Data::Present(Present {
+            standby: control.is_standby() || self.has("standby.signal") || self.has("backup_label"),
+            system_identifier: control.system_identifier,
+            timeline: control.timeline,
+            state: control.state,
+            checkpoint: control.checkpoint,
+        }))
     }
 
-    /// Makes the group's data. The replication role follows with the first observation as a primary.
+    /// Makes the group's data. The replication role follows with the first observation of a primary.
     ///
     /// # Errors
     /// When there are data already, or initdb fails.
     pub async fn initdb(&mut self) -> Result<(), PostgresError> {
-        Err(self.not_running())
+        match self.data().await? {
+            Data::Empty => {
+                postmaster::end_orphans(&self.settings.data_dir).await?;
+                data_dir::initdb(&self.settings).await
+            }
+            Data::Torn | Data::Present(_) => Err(PostgresError::HasData { path: self.settings.data_dir.clone() }),
+        }
     }
 
     /// Takes over a postmaster that an earlier agent left running on the data directory; `None` when there is none.
@@ -82,111 +125,197 @@ impl Server {
     /// # Errors
     /// When one is there on another port or socket and cannot be stopped, or its configuration cannot be written.
     pub async fn adopt(&mut self) -> Result<Option<Adopted>, PostgresError> {
-        Ok(None)
+        let Some(postmaster) = Postmaster::adopt(&self.settings).await? else { return Ok(None) };
+        self.part = Part::read(&self.settings.data_dir);
+        self.took(postmaster, false);
+        self.configure()?;
+        Ok(Some(Adopted { standby: self.has("standby.signal") }))
     }
 
     /// Starts PostgreSQL and returns at once; [`Server::observe`] tells how it goes on. What a killed postmaster left running is
     /// ended first.
     ///
     /// # Errors
-    /// When one runs already, the data are empty, torn or (as a primary) a standby's, or the program cannot be run.
+    /// When one runs already, the data are missing, torn or (as a primary) a standby's, or the program cannot be run.
     pub async fn start(&mut self, role: &StartAs) -> Result<(), PostgresError> {
-        let _ = role;
-        Err(self.not_running())
+        if let Some(postmaster) = &self.postmaster {
+            return Err(PostgresError::Running { pid: postmaster.pid() });
+        }
+        postmaster::clear_the_way(&self.settings).await?;
+        let path = || self.settings.data_dir.clone();
+        let present = match self.data().await? {
+            Data::Empty => return Err(PostgresError::NoData { path: path() }),
+            Data::Torn => return Err(PostgresError::Torn { path: path() }),
+            Data::Present(present) => present,
+        };
+        let mut part = Part::of(&self.settings, role);
+        match role {
+            // Started without the signal it would end its recovery on the timeline of another primary.
+            StartAs::Primary { .. } if present.standby => return Err(PostgresError::Standby { path: path() }),
+            StartAs::Primary { .. } => (),
+            StartAs::Replica { .. } => {
+                copy::mark_standby(&self.settings.data_dir)?;
+                self.drop_stopped_slots()?;
+                part.at_least(ControlFile::read(&self.settings, &self.settings.data_dir).await?.limits);
+            }
+        }
+        super::timelines::release(&self.settings.data_dir)?;
+        self.part = part;
+        conf::write(&self.settings, Some(&self.part))?;
+        self.credentials.write_passfile(&self.settings)?;
+        let postmaster = Postmaster::start(&self.settings)?;
+        self.took(postmaster, true);
+        self.sweep();
+        Ok(())
     }
 
-    /// Makes a running replica receive from `upstream`; returns when that is in force. With `None`: when it receives nothing any
-    /// more, from anybody.
-    ///
-    /// # Errors
-    /// When it is not running, or does not do it within 10 s.
-    pub async fn follow(&mut self, upstream: Option<&Upstream>) -> Result<(), PostgresError> {
-        let _ = upstream;
-        Err(self.not_running())
+    /// `settled`: everything in it has read the configuration as it is now.
+    fn took(&mut self, postmaster: Postmaster, settled: bool) {
+        self.status.send_replace(Status { postmaster_pid: postmaster.pid(), ..Status::starting() });
+        self.monitor.close();
+        self.memory = Memory::of_start(&self.settings, settled);
+        self.last_exit.clear();
+        self.postmaster = Some(postmaster);
     }
 
-    /// Waits until a running replica has replayed all that it has received. Queries on it that hold the replay up are ended.
-    ///
-    /// # Errors
-    /// When it is not running, or it takes longer than `at_most`.
-    pub async fn replayed(&mut self, at_most: Duration) -> Result<Position, PostgresError> {
-        let _ = at_most;
-        Err(self.not_running())
-    }
-
-    /// Makes a running replica a primary, synchronous from its first transaction on; returns when it takes writes. Its timeline
-    /// is at least `timeline_min`, so that no two leaderships ever share one: a node that was promoted and died unheard
-    /// must not be taken for one that can simply follow.
-    ///
-    /// # Errors
-    /// When it is not a running replica, or is not promoted within 60 s.
-    pub async fn promote(&mut self, sync: &SyncNames, timeline_min: u32) -> Result<Position, PostgresError> {
-        let _ = (sync, timeline_min);
-        Err(self.not_running())
-    }
-
-    /// Changes who must confirm commits; returns when the change is in force everywhere in PostgreSQL, with the WAL position
-    /// after which it holds for every commit.
-    ///
-    /// # Errors
-    /// When it is not a running primary, or the change is not in force within 10 s (then it may become so later).
-    pub async fn set_sync(&mut self, sync: &SyncNames) -> Result<Lsn, PostgresError> {
-        let _ = sync;
-        Err(self.not_running())
-    }
-
-    /// Makes slots for these members when they are missing, and drops those of others. On a primary, and on a replica that is about
-    /// to be promoted (its first checkpoint must not remove what the others still need).
-    ///
-    /// # Errors
-    /// When it is not running, or has no slots left.
-    pub async fn keep_slots(&mut self, members: &[String]) -> Result<(), PostgresError> {
-        let _ = members;
-        Err(self.not_running())
-    }
-
-    /// Stops PostgreSQL and everything it left; true when it shut down cleanly, by its own account.
+    /// Stops PostgreSQL and whatever it left; true when it shut down cleanly, by its own account.
     ///
     /// # Errors
     /// When even SIGKILL does not end it.
     pub async fn stop(&mut self, stop: Stop) -> Result<bool, PostgresError> {
-        let _ = stop;
-        Err(self.not_running())
+        self.monitor.close();
+        let data_dir = self.settings.data_dir.clone();
+        let Some(postmaster) = &mut self.postmaster else {
+            postmaster::end_orphans(&data_dir).await?;
+            return self.is_shut_down().await;
+        };
+        self.status.send_modify(|status| {
+            status.phase = Phase::Stopping;
+            status.reason = "PostgreSQL is being stopped".into();
+        });
+        let done = match stop {
+            Stop::Fast { at_most } => postmaster.shut_down(at_most).await,
+            Stop::Immediate => false,
+        };
+        if !done {
+            postmaster.quit(&data_dir).await?;
+        }
+        postmaster::end_orphans(&data_dir).await?;
+        self.postmaster = None;
+        self.last_exit = "stopped".into();
+        self.status.send_modify(|status| status.postmaster_pid = 0);
+        self.is_shut_down().await
     }
 
-    /// Brings the stopped data back to where they are a prefix of `source`'s, a running primary; then they can start as a
-    /// replica.
-    ///
-    /// # Errors
-    /// When it cannot be done; [`Server::rebuild`] is the answer then. The data may be [`Data::Torn`].
-    pub async fn rewind(&mut self, source: &Upstream) -> Result<Rewound, PostgresError> {
-        let _ = source;
-        Err(self.not_running())
-    }
-
-    /// Replaces the stopped data by a copy of `source`'s, a running primary that has a slot for this node. The old data stay until
-    /// the copy is whole. `progress` hears bytes copied and bytes in all.
-    ///
-    /// # Errors
-    /// When the copy fails; then all is as before.
-    pub async fn rebuild(&mut self, source: &Upstream, progress: impl Fn(u64, u64)) -> Result<(), PostgresError> {
-        progress(0, 0);
-        let _ = source;
-        Err(self.not_running())
-    }
-
-    /// How PostgreSQL is doing now; takes at most about 1 s.
-    pub async fn observe(&mut self) -> Observation {
-        self.status.send_modify(|_| ());
-        Observation::Down { last_exit: String::new() }
+    async fn is_shut_down(&self) -> Result<bool, PostgresError> {
+        if !data_dir::holds_data(&self.settings)? {
+            return Ok(true);
+        }
+        Ok(ControlFile::read(&self.settings, &self.settings.data_dir).await?.is_shut_down())
     }
 
     /// Completes when the postmaster has died, saying how; never while there is none. Can be dropped and called again.
     pub async fn ended(&mut self) -> String {
-        std::future::pending().await
+        let Some(postmaster) = &mut self.postmaster else { return std::future::pending().await };
+        let how = postmaster.ended().await;
+        self.died(&how);
+        how
     }
 
-    fn not_running(&self) -> PostgresError {
-        PostgresError::NotRunning { node: self.settings.name.clone() }
+    /// Whether the postmaster is there; takes note when it has died.
+    pub(super) async fn postmaster_pid(&mut self) -> Option<u32> {
+        let postmaster = self.postmaster.as_mut()?;
+        match timeout(Duration::ZERO, postmaster.ended()).await {
+            Ok(how) => {
+                self.died(&how);
+                None
+            }
+            Err(_) => Some(postmaster.pid()),
+        }
+    }
+
+    fn died(&mut self, how: &str) {
+        self.postmaster = None;
+        self.monitor.close();
+        self.last_exit = if self.memory.was_ready {
+            format!("PostgreSQL died ({how})")
+        } else {
+            let log = log_end(&self.settings.postgres_log);
+            PostgresError::EndedAtStart { status: how.to_owned(), log }.to_string()
+        };
+        tracing::error!("{}", self.last_exit);
+        self.status.send_replace(Status {
+            phase: Phase::Failed,
+            reason: self.last_exit.clone(),
+            postmaster_pid: 0,
+            in_recovery: false,
+        });
+    }
+
+    pub(super) fn last_exit(&self) -> String {
+        self.last_exit.clone()
+    }
+
+    /// Writes the configuration and makes PostgreSQL read it again.
+    pub(super) fn configure(&mut self) -> Result<(), PostgresError> {
+        conf::write(&self.settings, Some(&self.part))?;
+        self.credentials.write_passfile(&self.settings)?;
+        self.postmaster.as_ref().ok_or(PostgresError::NotRunning)?.reload();
+        Ok(())
+    }
+
+    /// The only row that `sql` returns, within `at_most`.
+    pub(super) async fn row(&mut self, sql: &str, at_most: Duration) -> Result<Row, PostgresError> {
+        if self.postmaster.is_none() {
+            return Err(PostgresError::NotRunning);
+        }
+        answered(self.monitor.row(sql), at_most).await
+    }
+
+    /// The rows that `sql` returns, within `at_most`.
+    pub(super) async fn rows(&mut self, sql: &str, at_most: Duration) -> Result<Vec<Row>, PostgresError> {
+        if self.postmaster.is_none() {
+            return Err(PostgresError::NotRunning);
+        }
+        answered(self.monitor.rows(sql), at_most).await
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.postmaster.is_some()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.settings.data_dir.join(name).exists()
+    }
+
+    /// Removes the slots that stopped data hold for members from a time as the primary: nobody would read on.
+    fn drop_stopped_slots(&self) -> Result<(), PostgresError> {
+        let folder = self.settings.data_dir.join("pg_replslot");
+        let slots = fs::read_dir(&folder).map_err(|source| file("read", &folder, source))?;
+        let is_ours = |path: &PathBuf| {
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(SLOT_PREFIX))
+        };
+        for slot in slots.flatten().map(|entry| entry.path()).filter(is_ours) {
+            remove_dir_all(&slot)?;
+        }
+        Ok(())
+    }
+}
+
+async fn answered<T>(
+    answer: impl Future<Output = Result<T, LoginError>>,
+    at_most: Duration,
+) -> Result<T, PostgresError> {
+    match timeout(at_most, answer).await {
+        Ok(answer) => answer.map_err(PostgresError::Statement),
+        Err(_) => Err(PostgresError::Late { what: "an answer of PostgreSQL".into(), seconds: at_most.as_secs() }),
+    }
+}
+
+/// Removes a folder that may not be there.
+pub(super) fn remove_dir_all(path: &Path) -> Result<(), PostgresError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file("remove", path, error)),
+        _ => Ok(()),
     }
 }
