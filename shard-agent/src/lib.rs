@@ -9,8 +9,8 @@
 //!    comes back, whole frames, undecoded; or runs a fragment and yields its rows as Arrow.
 //! 4. When the stream is dropped, for whatever reason, the backend ends: interrupted first if it is busy.
 //!
-//! Beside that, [`postgres::keeper::Keeper`] runs PostgreSQL (initdb, start, adopt, restart, stop) and [`node::Service`]
-//! reports how it is doing. The agent holds no routing knowledge: it knows nothing of shards.
+//! Beside that, [`postgres::keeper::Keeper`] runs PostgreSQL (initdb, start, adopt, restart, stop) where it is alone in its group,
+//! [`postgres::Server`] where there are others (copy, follow, promote, rewind too), and [`node::Service`] reports how it is doing. The agent holds no routing knowledge: it knows nothing of shards.
 
 pub mod agent;
 pub mod lanes;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use atoll_agent::postgres::{Data, Lsn, Observation, PostgresError, Rewound, StartAs, Stop, SyncNames, Trouble};
 use group::{DEADLINE, Node, any, names, until};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::time::{sleep, timeout};
 
 const SHORT: Duration = Duration::from_millis(700);
@@ -241,6 +242,16 @@ async fn a_stopped_server_is_noticed_and_can_be_stopped() {
             primary.is_primary().await;
         }
     }
+    primary.processes().iter().for_each(|pid| kill(*pid, Signal::SIGCONT).unwrap());
+    primary.is_primary().await;
+
+    // The agent's own session alone: another takes its place.
+    let own = primary.ask("SELECT pid FROM pg_stat_activity WHERE application_name = 'atoll-agent'").await;
+    kill(Pid::from_raw(own.parse().unwrap()), Signal::SIGSTOP).unwrap();
+    assert!(matches!(primary.server.observe().await, Observation::Unresponsive { .. }));
+    primary.is_primary().await;
+
+    primary.processes().iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
     let stopping = Instant::now();
     assert!(!primary.server.stop(Stop::Immediate).await.unwrap());
     println!("stopped within {:?}", stopping.elapsed());
@@ -338,8 +349,8 @@ async fn a_server_is_taken_over_by_the_next_agent() {
     primary.next_agent();
     let again = primary.server.start(&StartAs::Primary { sync: SyncNames::default() }).await;
     assert!(matches!(again, Err(PostgresError::Running { .. })));
-    assert!(primary.server.adopt().await.unwrap().is_some());
     assert!(primary.server.stop(Stop::Fast { at_most: DEADLINE }).await.unwrap());
+    assert!(primary.postmaster().is_none());
     assert!(primary.server.adopt().await.unwrap().is_none());
 
     // A lock file that names a process of somebody else's.
@@ -425,12 +436,13 @@ async fn what_keeps_a_replica_from_receiving_is_told() {
 async fn two_promotions_that_know_nothing_of_each_other() {
     let mut primary = Node::primary("a").await;
     primary.ask("CREATE TABLE t (a int)").await;
-    primary.server.keep_slots(&names(&["b", "c"])).await.unwrap();
-    let mut b = Node::new("b").into_replica(&mut primary).await;
+    let mut b = Node::replica("b", &mut primary).await;
     primary.server.keep_slots(&names(&["b", "c"])).await.unwrap();
     let mut c = Node::new("c");
     c.server.rebuild(&primary.upstream(), |_, _| ()).await.unwrap();
-    c.start_replica(Some(&primary)).await;
+    // Told whom to follow before it answers anybody.
+    c.server.start(&StartAs::Replica { upstream: None }).await.unwrap();
+    c.server.follow(Some(&primary.upstream())).await.unwrap();
     c.streams().await;
     assert!(primary.server.stop(Stop::Fast { at_most: DEADLINE }).await.unwrap());
     let mut ends: Vec<Lsn> = Vec::new();

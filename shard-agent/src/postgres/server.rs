@@ -62,6 +62,9 @@ pub struct Server {
     pub(super) part: Part,
     postmaster: Option<Postmaster>,
     last_exit: String,
+    /// The last postmaster was not stopped by the agent.
+    has_died: bool,
+    restarts: metrics::Counter,
     pub(super) memory: Memory,
     /// A removal of large folders under way.
     pub(super) sweeping: Option<JoinHandle<Result<(), PostgresError>>>,
@@ -70,8 +73,12 @@ pub struct Server {
 impl Server {
     /// A server, and what it will report: role and phase; whether the node serves is the governor's to say. `secret` is the
     /// cluster token, from which the replication role's password is derived.
-    pub fn new(settings: Settings, secret: &str) -> (Self, watch::Receiver<Status>) {
+    pub fn new(mut settings: Settings, secret: &str) -> (Self, watch::Receiver<Status>) {
         let (status, reports) = watch::channel(Status::starting());
+        // Copies lie beside the data themselves, not beside a link to them.
+        if let Ok(data_dir) = fs::canonicalize(&settings.data_dir) {
+            settings.data_dir = data_dir;
+        }
         let server = Self {
             credentials: Credentials::of_token(secret),
             status,
@@ -79,6 +86,8 @@ impl Server {
             part: Part::default(),
             postmaster: None,
             last_exit: String::new(),
+            has_died: false,
+            restarts: metrics::counter!("atoll_agent_postgres_restarts_total"),
             memory: Memory::new(),
             sweeping: None,
             settings,
@@ -128,7 +137,7 @@ impl Server {
         let Some(postmaster) = Postmaster::adopt(&self.settings).await? else { return Ok(None) };
         self.part = Part::read(&self.settings.data_dir);
         self.took(postmaster, false);
-        self.configure()?;
+        self.configure().await?;
         Ok(Some(Adopted { standby: self.has("standby.signal") }))
     }
 
@@ -164,6 +173,9 @@ impl Server {
         conf::write(&self.settings, Some(&self.part))?;
         self.credentials.write_passfile(&self.settings)?;
         let postmaster = Postmaster::start(&self.settings)?;
+        if std::mem::take(&mut self.has_died) {
+            self.restarts.increment(1);
+        }
         self.took(postmaster, true);
         self.sweep();
         Ok(())
@@ -178,13 +190,16 @@ impl Server {
         self.postmaster = Some(postmaster);
     }
 
-    /// Stops PostgreSQL and whatever it left; true when it shut down cleanly, by its own account.
+    /// Stops PostgreSQL, also one that an earlier agent left, and whatever it left itself; true when it shut down cleanly, by its own account.
     ///
     /// # Errors
     /// When even SIGKILL does not end it.
     pub async fn stop(&mut self, stop: Stop) -> Result<bool, PostgresError> {
         self.monitor.close();
         let data_dir = self.settings.data_dir.clone();
+        if self.postmaster.is_none() {
+            self.postmaster = Postmaster::adopt(&self.settings).await?;
+        }
         let Some(postmaster) = &mut self.postmaster else {
             postmaster::end_orphans(&data_dir).await?;
             return self.is_shut_down().await;
@@ -236,6 +251,7 @@ impl Server {
 
     fn died(&mut self, how: &str) {
         self.postmaster = None;
+        self.has_died = true;
         self.monitor.close();
         self.last_exit = if self.memory.was_ready {
             format!("PostgreSQL died ({how})")
@@ -257,11 +273,10 @@ impl Server {
     }
 
     /// Writes the configuration and makes PostgreSQL read it again.
-    pub(super) fn configure(&mut self) -> Result<(), PostgresError> {
+    pub(super) async fn configure(&mut self) -> Result<(), PostgresError> {
         conf::write(&self.settings, Some(&self.part))?;
         self.credentials.write_passfile(&self.settings)?;
-        self.postmaster.as_ref().ok_or(PostgresError::NotRunning)?.reload();
-        Ok(())
+        self.postmaster.as_mut().ok_or(PostgresError::NotRunning)?.reload(&self.settings).await
     }
 
     /// The only row that `sql` returns, within `at_most`.
