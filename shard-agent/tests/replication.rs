@@ -4,6 +4,8 @@ mod group;
 
 use std::cell::Cell;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use atoll_agent::postgres::{Data, Lsn, Observation, PostgresError, Rewound, StartAs, Stop, SyncNames, Trouble};
@@ -182,9 +184,21 @@ async fn a_copy_that_is_cut_short_leaves_nothing() {
     }
     assert_eq!(replica.beside(), ["data.rebuild"]);
     assert_eq!(replica.server.data().await.unwrap(), Data::Empty);
-    // The next agent begins anew.
+    // The next agent begins anew, whatever its predecessor left running.
     replica.next_agent();
+    let mut orphan = Command::new(replica.settings.postgres_bindir.join("pg_basebackup"))
+        .args(["-h", "127.0.0.1", "-p", &primary.settings.postgres_port.to_string(), "-U", "atoll_replication"])
+        .arg("-D")
+        .arg(replica.path("data.orphan"))
+        .args(["--max-rate=32", "--checkpoint=fast"])
+        .env("PGPASSFILE", replica.path("run/replication.pass"))
+        .spawn()
+        .unwrap();
+    let orphaned = replica.path("data.orphan");
+    until("the orphan copies", || group::size_of(&orphaned) > 0).await;
     replica.server.rebuild(&primary.upstream(), |_, _| ()).await.unwrap();
+    assert_eq!(orphan.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
+    fs::remove_dir_all(orphaned).unwrap();
     // Left by one whose agent died after the swap.
     fs::create_dir_all(fresh.join("base/1")).unwrap();
     replica.start_replica(Some(&primary)).await;
