@@ -12,7 +12,7 @@ use super::server::Server;
 use super::{PostgresError, process, timelines};
 
 /// How long one statement of these may take.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long a change of the configuration may take to be in force.
 const CHANGE_MAX: Duration = Duration::from_secs(10);
 /// How long a promotion may take.

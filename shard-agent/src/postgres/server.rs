@@ -202,7 +202,7 @@ impl Server {
         }
         let Some(postmaster) = &mut self.postmaster else {
             postmaster::end_orphans(&data_dir).await?;
-            return self.is_shut_down().await;
+            return Ok(self.is_shut_down().await);
         };
         self.status.send_modify(|status| {
             status.phase = Phase::Stopping;
@@ -219,14 +219,12 @@ impl Server {
         self.postmaster = None;
         self.last_exit = "stopped".into();
         self.status.send_modify(|status| status.postmaster_pid = 0);
-        self.is_shut_down().await
+        Ok(self.is_shut_down().await)
     }
 
-    async fn is_shut_down(&self) -> Result<bool, PostgresError> {
-        if !data_dir::holds_data(&self.settings)? {
-            return Ok(true);
-        }
-        Ok(ControlFile::read(&self.settings, &self.settings.data_dir).await?.is_shut_down())
+    async fn is_shut_down(&self) -> bool {
+        let control = ControlFile::read(&self.settings, &self.settings.data_dir).await;
+        control.is_ok_and(|control| control.is_shut_down())
     }
 
     /// Completes when the postmaster has died, saying how; never while there is none. Can be dropped and called again.
