@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 MINUTES ?= 10
 BENCH ?=
 
-.PHONY: build demo test bench soak fuzz fmt lint deps
+.PHONY: build demo test bench soak fuzz chaos fmt lint deps
 
 deps: ## installs what is missing (PostgreSQL, a linker, etcd), nothing when all is there
 	@deploy/install-debian.sh
@@ -32,6 +32,11 @@ soak: build ## clients that come and go for MINUTES
 
 fuzz: build ## random queries on PostgreSQL and on a cluster, compared: SEED= MINUTES= COUNT=
 	$(TARGET)/release/atoll-fuzz $(if $(SEED),--seed $(SEED)) $(if $(filter-out file,$(origin MINUTES)),--minutes $(MINUTES)) $(if $(COUNT),--count $(COUNT))
+
+chaos: deps ## 3 groups of 3 nodes in network namespaces, broken in every way while clients write; as root: SEED= MINUTES=
+	@deploy/install-debian.sh chaos
+	$(CARGO) build --release --bins -p atoll-coordinator -p atoll-agent -p atoll-chaos
+	$(TARGET)/release/atoll-chaos run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 fmt:
 	$(CARGO) fmt --all

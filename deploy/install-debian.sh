@@ -1,6 +1,7 @@
 #!/bin/bash
-# Installs what building, running and testing Atoll needs on Debian 12: PostgreSQL's programs, a linker, etcd. Does nothing when all is
-# there. Debian's default cluster is not created, and no service is started.
+# Installs what building, running and testing Atoll needs on Debian 12: PostgreSQL's programs, a linker, etcd; with the
+# argument `chaos` also what the fault suite needs. Does nothing when all is there. Debian's default cluster is not created, and
+# no service is started.
 set -euo pipefail
 
 # pg_config alone proves nothing: the client library's package has one, too.
@@ -21,6 +22,13 @@ command -v cc >/dev/null || packages+=(gcc)
 # Tests run clusters of it; it is started by nothing else.
 command -v etcd >/dev/null || packages+=(etcd-server)
 [[ -e /etc/ssl/certs/ca-certificates.crt ]] || packages+=(ca-certificates)
+if [[ ${1:-} == chaos ]]; then
+    command -v ip >/dev/null || packages+=(iproute2)
+    command -v nft >/dev/null || packages+=(nftables)
+    command -v etcdctl >/dev/null || packages+=(etcd-client)
+    command -v patroni >/dev/null || packages+=(patroni python3-etcd)
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(libfaketime)
+fi
 ((${#packages[@]})) || exit 0
 
 if ! command -v apt-get >/dev/null; then

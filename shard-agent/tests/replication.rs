@@ -4,11 +4,14 @@ mod group;
 
 use std::cell::Cell;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use atoll_agent::postgres::{Data, Lsn, Observation, PostgresError, Rewound, StartAs, Stop, SyncNames, Trouble};
 use group::{DEADLINE, Node, any, names, until};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::time::{sleep, timeout};
 
 const SHORT: Duration = Duration::from_millis(700);
@@ -51,7 +54,7 @@ async fn a_group_through_a_failover() {
     n3.streams().await;
 
     // The synchronous set, up and down.
-    let before = n1.is_primary().await.inserted;
+    let before = n1.is_primary().await.flushed;
     let since = n1.server.set_sync(&any(1, &["g1-n2", "g1-n3"])).await.unwrap();
     assert!(since >= before);
     let primary = n1.is_primary().await;
@@ -181,9 +184,21 @@ async fn a_copy_that_is_cut_short_leaves_nothing() {
     }
     assert_eq!(replica.beside(), ["data.rebuild"]);
     assert_eq!(replica.server.data().await.unwrap(), Data::Empty);
-    // The next agent begins anew.
+    // The next agent begins anew, whatever its predecessor left running.
     replica.next_agent();
+    let mut orphan = Command::new(replica.settings.postgres_bindir.join("pg_basebackup"))
+        .args(["-h", "127.0.0.1", "-p", &primary.settings.postgres_port.to_string(), "-U", "atoll_replication"])
+        .arg("-D")
+        .arg(replica.path("data.orphan"))
+        .args(["--max-rate=32", "--checkpoint=fast"])
+        .env("PGPASSFILE", replica.path("run/replication.pass"))
+        .spawn()
+        .unwrap();
+    let orphaned = replica.path("data.orphan");
+    until("the orphan copies", || group::size_of(&orphaned) > 0).await;
     replica.server.rebuild(&primary.upstream(), |_, _| ()).await.unwrap();
+    assert_eq!(orphan.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
+    fs::remove_dir_all(orphaned).unwrap();
     // Left by one whose agent died after the swap.
     fs::create_dir_all(fresh.join("base/1")).unwrap();
     replica.start_replica(Some(&primary)).await;
@@ -241,6 +256,16 @@ async fn a_stopped_server_is_noticed_and_can_be_stopped() {
             primary.is_primary().await;
         }
     }
+    primary.processes().iter().for_each(|pid| kill(*pid, Signal::SIGCONT).unwrap());
+    primary.is_primary().await;
+
+    // The agent's own session alone: another takes its place.
+    let own = primary.ask("SELECT pid FROM pg_stat_activity WHERE application_name = 'atoll-agent'").await;
+    kill(Pid::from_raw(own.parse().unwrap()), Signal::SIGSTOP).unwrap();
+    assert!(matches!(primary.server.observe().await, Observation::Unresponsive { .. }));
+    primary.is_primary().await;
+
+    primary.processes().iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
     let stopping = Instant::now();
     assert!(!primary.server.stop(Stop::Immediate).await.unwrap());
     println!("stopped within {:?}", stopping.elapsed());
@@ -338,8 +363,8 @@ async fn a_server_is_taken_over_by_the_next_agent() {
     primary.next_agent();
     let again = primary.server.start(&StartAs::Primary { sync: SyncNames::default() }).await;
     assert!(matches!(again, Err(PostgresError::Running { .. })));
-    assert!(primary.server.adopt().await.unwrap().is_some());
     assert!(primary.server.stop(Stop::Fast { at_most: DEADLINE }).await.unwrap());
+    assert!(primary.postmaster().is_none());
     assert!(primary.server.adopt().await.unwrap().is_none());
 
     // A lock file that names a process of somebody else's.
@@ -425,12 +450,13 @@ async fn what_keeps_a_replica_from_receiving_is_told() {
 async fn two_promotions_that_know_nothing_of_each_other() {
     let mut primary = Node::primary("a").await;
     primary.ask("CREATE TABLE t (a int)").await;
-    primary.server.keep_slots(&names(&["b", "c"])).await.unwrap();
-    let mut b = Node::new("b").into_replica(&mut primary).await;
+    let mut b = Node::replica("b", &mut primary).await;
     primary.server.keep_slots(&names(&["b", "c"])).await.unwrap();
     let mut c = Node::new("c");
     c.server.rebuild(&primary.upstream(), |_, _| ()).await.unwrap();
-    c.start_replica(Some(&primary)).await;
+    // Told whom to follow before it answers anybody.
+    c.server.start(&StartAs::Replica { upstream: None }).await.unwrap();
+    c.server.follow(Some(&primary.upstream())).await.unwrap();
     c.streams().await;
     assert!(primary.server.stop(Stop::Fast { at_most: DEADLINE }).await.unwrap());
     let mut ends: Vec<Lsn> = Vec::new();

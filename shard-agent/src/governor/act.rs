@@ -429,6 +429,14 @@ impl Governor {
 
     /// What has to be kept in order while nothing else is to be done.
     async fn keep_house(&mut self) -> Result<bool, String> {
+        if let Observation::Replica(replica) = &self.observation
+            && let Some(reason) = replica.needs_restart.clone()
+        {
+            self.events.note("restarting", self.epoch(), format!("restarting the replica: {reason}"));
+            self.stop_to_change().await?;
+            self.known_data = None;
+            return Ok(true);
+        }
         if !self.serving {
             return Ok(false);
         }

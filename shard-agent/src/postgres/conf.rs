@@ -121,6 +121,7 @@ fn conf(settings: &Settings, part: Option<&Part>) -> String {
     // The last one counts.
     lines.extend(settings.postgres_settings.iter().map(|(name, value)| (name.as_str(), value.clone())));
     if let Some(part) = part {
+        lines.push(("hot_standby", "on".into()));
         lines.push(("recovery_target_timeline", "latest".into()));
         lines.extend(part.values.iter().map(|(name, value)| (name.as_str(), value.clone())));
         for (name, floor) in &part.floors {
@@ -139,7 +140,7 @@ fn conf(settings: &Settings, part: Option<&Part>) -> String {
 }
 
 /// What a member of a group has that a node which is alone has not.
-const MEMBER: [(&str, &str); 11] = [
+const MEMBER: [(&str, &str); 12] = [
     // Two for each member while it is rebuilt, and the agent's own.
     ("max_wal_senders", "32"),
     ("max_replication_slots", "32"),
@@ -149,6 +150,8 @@ const MEMBER: [(&str, &str); 11] = [
     ("wal_receiver_timeout", "5s"),
     ("wal_receiver_status_interval", "1s"),
     ("wal_retrieve_retry_interval", "200ms"),
+    // Before a crash recovery everything is made durable: in one call, not file by file, of which shards make many.
+    ("recovery_init_sync_method", "syncfs"),
     // For members whose slot is younger than what they need, say after a promotion.
     ("wal_keep_size", "256MB"),
     // A member that stays away does not fill the disk.

@@ -1,4 +1,5 @@
-//! PostgreSQL's life on this node: its data directory, its process, and the loop that keeps it running.
+//! PostgreSQL's life on this node: its data directory and its process. Of a node that is alone in its group, [`keeper`] keeps it
+//! running; of a member of a group that takes part in elections, [`server`] does what the governor says.
 
 mod conf;
 mod control_file;

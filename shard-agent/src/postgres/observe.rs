@@ -172,6 +172,10 @@ impl Server {
         observation
     }
 
+    pub(super) fn is_starting(&self, error: &LoginError) -> bool {
+        not_yet(error, self.memory.was_ready).is_some()
+    }
+
     fn starting(&mut self, mut reason: String) -> Observation {
         let since = self.memory.started;
         if since.elapsed() > Duration::from_secs(self.settings.start_seconds_slow) {
@@ -329,10 +333,9 @@ fn trouble_in(log: &Path, from: u64) -> Option<Trouble> {
 /// The newest cause that will not pass, otherwise the newest of all.
 fn trouble_of(log: &str) -> Option<Trouble> {
     const REMOVED: [&str; 1] = ["has already been removed"];
-    const DIVERGED: [&str; 5] = [
+    const DIVERGED: [&str; 4] = [
         "is not in this server's history",
         "forked off current database system timeline",
-        "is not a child of database system timeline",
         "is behind recovery timeline",
         "database system identifier differs",
     ];

@@ -12,7 +12,7 @@ use super::server::Server;
 use super::{PostgresError, process, timelines};
 
 /// How long one statement of these may take.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long a change of the configuration may take to be in force.
 const CHANGE_MAX: Duration = Duration::from_secs(10);
 /// How long a promotion may take.
@@ -31,16 +31,23 @@ pub(super) const IN_RECOVERY: &str = "SELECT pg_is_in_recovery()";
 pub(super) const IDENTIFY: &str = "IDENTIFY_SYSTEM";
 
 impl Server {
-    /// Makes a running replica receive from `upstream`; returns when that is in force. With `None`: when it receives nothing any
-    /// more, from anybody.
+    /// Makes a replica receive from `upstream`; returns when that is in force, or at once when it answers nobody yet. With `None`:
+    /// when it receives nothing any more, from anybody.
     ///
     /// # Errors
     /// When it is not a running replica, or does not do it within 10 s.
     pub async fn follow(&mut self, upstream: Option<&Upstream>) -> Result<(), PostgresError> {
-        self.must_be("a replica").await?;
+        let answers = match self.must_be("a replica").await {
+            // It may need its new upstream in order to get there.
+            Err(PostgresError::Statement(error)) if upstream.is_some() && self.is_starting(&error) => false,
+            is => is.map(|()| true)?,
+        };
         self.part.follow(&self.settings, upstream);
-        self.configure()?;
+        self.configure().await?;
         self.memory.forget_log(&self.settings);
+        if !answers {
+            return Ok(());
+        }
         let deadline = Instant::now() + CHANGE_MAX;
         self.in_force(CONNINFO, deadline).await?;
         if upstream.is_some() {
@@ -177,7 +184,7 @@ impl Server {
         self.part.require(sync);
         let is_any = !self.part.value(SYNC).is_empty();
         self.memory.sync_settled &= was_any == is_any;
-        self.configure()?;
+        self.configure().await?;
         self.in_force(SYNC, deadline).await?;
         while is_any && !self.memory.sync_settled {
             sleep(GRACE).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::Child;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::data_dir::{command, file};
 use super::{PostgresError, process};
@@ -23,6 +23,8 @@ const ADOPTED_POLL: Duration = Duration::from_millis(100);
 const IMMEDIATE_STOP_MAX: Duration = Duration::from_secs(5);
 /// How long it may take when it has to be out of the way now.
 const QUIT_MAX: Duration = Duration::from_secs(1);
+/// How long a postmaster may take from its start to its lock file.
+const LOCKED_MAX: Duration = Duration::from_secs(10);
 /// How much of PostgreSQL's log an error quotes.
 const LOG_LINES: usize = 12;
 
@@ -168,8 +170,22 @@ impl Postmaster {
     }
 
     /// Makes it read its configuration again.
-    pub fn reload(&self) {
+    ///
+    /// # Errors
+    /// When it ends instead, or does not get as far as to have a lock file.
+    pub async fn reload(&mut self, settings: &Settings) -> Result<(), PostgresError> {
+        // Earlier in its start the signal would end it.
+        let deadline = Instant::now() + LOCKED_MAX;
+        while LockFile::read(&settings.data_dir).is_none_or(|lock| lock.pid != self.pid) {
+            if timeout(POLL, self.ended()).await.is_ok() {
+                return Err(PostgresError::NotRunning);
+            }
+            if Instant::now() > deadline {
+                return Err(PostgresError::Late { what: "postmaster.pid".into(), seconds: LOCKED_MAX.as_secs() });
+            }
+        }
         self.signal(Signal::SIGHUP);
+        Ok(())
     }
 
     fn signal(&self, signal: Signal) {

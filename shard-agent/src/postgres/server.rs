@@ -25,8 +25,8 @@ use super::{Phase, PostgresError, Status, copy};
 use crate::lanes::backend::LoginError;
 use crate::settings::Settings;
 
-/// How long a question about what runs may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// How long a look at sessions may take.
+const BUSY_WITHIN: Duration = Duration::from_secs(1);
 
 /// What lies in the data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,9 @@ pub struct Server {
     pub(super) part: Part,
     postmaster: Option<Postmaster>,
     last_exit: String,
+    /// The last postmaster was not stopped by the agent.
+    has_died: bool,
+    restarts: metrics::Counter,
     pub(super) memory: Memory,
     /// A removal of large folders under way.
     pub(super) sweeping: Option<JoinHandle<Result<(), PostgresError>>>,
@@ -73,8 +76,12 @@ pub struct Server {
 impl Server {
     /// A server, and what it will report: role and phase; whether the node serves is the governor's to say. `secret` is the
     /// cluster token, from which the replication role's password is derived.
-    pub fn new(settings: Settings, secret: &str) -> (Self, watch::Receiver<Status>) {
+    pub fn new(mut settings: Settings, secret: &str) -> (Self, watch::Receiver<Status>) {
         let (status, reports) = watch::channel(Status::starting());
+        // Copies lie beside the data themselves, not beside a link to them.
+        if let Ok(data_dir) = fs::canonicalize(&settings.data_dir) {
+            settings.data_dir = data_dir;
+        }
         let server = Self {
             credentials: Credentials::of_token(secret),
             status,
@@ -82,6 +89,8 @@ impl Server {
             part: Part::default(),
             postmaster: None,
             last_exit: String::new(),
+            has_died: false,
+            restarts: metrics::counter!("atoll_agent_postgres_restarts_total"),
             memory: Memory::new(),
             sweeping: None,
             settings,
@@ -131,7 +140,7 @@ impl Server {
         let Some(postmaster) = Postmaster::adopt(&self.settings).await? else { return Ok(None) };
         self.part = Part::read(&self.settings.data_dir);
         self.took(postmaster, false);
-        self.configure()?;
+        self.configure().await?;
         Ok(Some(Adopted { standby: self.has("standby.signal") }))
     }
 
@@ -167,6 +176,9 @@ impl Server {
         conf::write(&self.settings, Some(&self.part))?;
         self.credentials.write_passfile(&self.settings)?;
         let postmaster = Postmaster::start(&self.settings)?;
+        if std::mem::take(&mut self.has_died) {
+            self.restarts.increment(1);
+        }
         self.took(postmaster, true);
         self.sweep();
         Ok(())
@@ -181,16 +193,19 @@ impl Server {
         self.postmaster = Some(postmaster);
     }
 
-    /// Stops PostgreSQL and whatever it left; true when it shut down cleanly, by its own account.
+    /// Stops PostgreSQL, also one that an earlier agent left, and whatever it left itself; true when it shut down cleanly, by its own account.
     ///
     /// # Errors
     /// When even SIGKILL does not end it.
     pub async fn stop(&mut self, stop: Stop) -> Result<bool, PostgresError> {
         self.monitor.close();
         let data_dir = self.settings.data_dir.clone();
+        if self.postmaster.is_none() {
+            self.postmaster = Postmaster::adopt(&self.settings).await?;
+        }
         let Some(postmaster) = &mut self.postmaster else {
             postmaster::end_orphans(&data_dir).await?;
-            return self.is_shut_down().await;
+            return Ok(self.is_shut_down().await);
         };
         self.status.send_modify(|status| {
             status.phase = Phase::Stopping;
@@ -207,14 +222,12 @@ impl Server {
         self.postmaster = None;
         self.last_exit = "stopped".into();
         self.status.send_modify(|status| status.postmaster_pid = 0);
-        self.is_shut_down().await
+        Ok(self.is_shut_down().await)
     }
 
-    async fn is_shut_down(&self) -> Result<bool, PostgresError> {
-        if !data_dir::holds_data(&self.settings)? {
-            return Ok(true);
-        }
-        Ok(ControlFile::read(&self.settings, &self.settings.data_dir).await?.is_shut_down())
+    async fn is_shut_down(&self) -> bool {
+        let control = ControlFile::read(&self.settings, &self.settings.data_dir).await;
+        control.is_ok_and(|control| control.is_shut_down())
     }
 
     /// Completes when the postmaster has died, saying how; never while there is none. Can be dropped and called again.
@@ -239,6 +252,7 @@ impl Server {
 
     fn died(&mut self, how: &str) {
         self.postmaster = None;
+        self.has_died = true;
         self.monitor.close();
         self.last_exit = if self.memory.was_ready {
             format!("PostgreSQL died ({how})")
@@ -275,7 +289,7 @@ impl Server {
     pub async fn busy_backends(&mut self) -> Result<u64, PostgresError> {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND state <> 'idle' \
              AND pid <> pg_backend_pid()";
-        self.row(sql, ANSWER_WITHIN).await?.required(0)
+        self.row(sql, BUSY_WITHIN).await?.required(0)
     }
 
     pub(super) fn last_exit(&self) -> String {
@@ -283,11 +297,10 @@ impl Server {
     }
 
     /// Writes the configuration and makes PostgreSQL read it again.
-    pub(super) fn configure(&mut self) -> Result<(), PostgresError> {
+    pub(super) async fn configure(&mut self) -> Result<(), PostgresError> {
         conf::write(&self.settings, Some(&self.part))?;
         self.credentials.write_passfile(&self.settings)?;
-        self.postmaster.as_ref().ok_or(PostgresError::NotRunning)?.reload();
-        Ok(())
+        self.postmaster.as_mut().ok_or(PostgresError::NotRunning)?.reload(&self.settings).await
     }
 
     /// The only row that `sql` returns, within `at_most`.

@@ -1,5 +1,4 @@
 //! Nodes of one group: PostgreSQL as a governor would handle it, without one.
-#![expect(dead_code, reason = "each test file uses some of it")]
 
 use std::fs;
 use std::net::TcpListener;
