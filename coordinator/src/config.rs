@@ -14,10 +14,12 @@ pub struct Config {
     pub listen: String,
     /// File that holds the cluster token. Read before root is given up.
     pub token_file: PathBuf,
-    /// host:port of the home node's agent, from which the directory is read.
+    /// host:port of the agent of one of home's nodes: the directory is read from home's primary.
     pub home_address: String,
-    /// The home node's agent's Unix socket, when it may be on this host; empty otherwise.
+    /// That agent's Unix socket, when it may be on this host; empty otherwise.
     pub home_socket: String,
+    /// host:port of the agents of home's nodes, so that the primary is found when the one above is away.
+    pub home_nodes: Vec<String>,
     pub home_group: String,
     /// `trust`, or `scram`: SCRAM-SHA-256 against the roles' own verifiers.
     pub auth: String,
@@ -56,6 +58,7 @@ impl Default for Config {
             token_file: PathBuf::new(),
             home_address: "127.0.0.1:6440".into(),
             home_socket: String::new(),
+            home_nodes: Vec::new(),
             home_group: "g1".into(),
             auth: "scram".into(),
             run_as: String::new(),
@@ -93,6 +96,14 @@ pub enum InvalidConfig {
 }
 
 impl Config {
+    /// The agents of home's nodes that are known beforehand: address and Unix socket, which may be empty.
+    pub fn home_agents(&self) -> Vec<(String, String)> {
+        let mut agents = vec![(self.home_address.clone(), self.home_socket.clone())];
+        let others = self.home_nodes.iter().filter(|address| **address != self.home_address);
+        agents.extend(others.map(|address| (address.clone(), String::new())));
+        agents
+    }
+
     /// Checks what a single value does not show, and decides what was left open (`workers`).
     ///
     /// # Errors
