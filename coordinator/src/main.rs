@@ -79,8 +79,7 @@ async fn serve(
     };
     let keeper = Keeper::start(KeeperSettings {
         coordinator: config.name.clone(),
-        home_address: config.home_address.clone(),
-        home_socket: config.home_socket.clone(),
+        home_nodes: config.home_agents(),
         home_group: config.home_group.clone(),
         token: token.clone(),
         secret: secret.clone(),
@@ -137,5 +136,7 @@ fn start_worker(index: usize, cluster: &Arc<Cluster>) -> Result<WorkerHandle> {
     std::thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
-    Ok(WorkerHandle { runtime: handle, worker: Arc::new(Worker::new(cluster.clone())) })
+    let worker = Arc::new(Worker::new(cluster.clone()));
+    handle.spawn(worker.clone().follow_leaders());
+    Ok(WorkerHandle { runtime: handle, worker })
 }

@@ -19,9 +19,9 @@ use super::client::{Client, ClientStream};
 use super::relay::Within;
 use super::settings::{REPORTED, Settings};
 use super::{Session, Tier};
+use crate::directory::leaders::Asker;
 use crate::error::{Error, Result, sqlstate};
 use crate::lane::Lane;
-use crate::place::Place;
 use crate::pool::{Fit, LaneKey, Need};
 use crate::worker::Worker;
 
@@ -387,7 +387,10 @@ impl Session {
         };
         let role: Arc<str> = greeting.user.as_str().into();
         let database: Arc<str> = greeting.database.as_str().into();
-        let pool = worker.pool(&facts.directory, Place::CATALOG.group)?;
+        let leaders = worker.cluster.keeper.leaders();
+        let home = &worker.cluster.config.home_group;
+        let leader = leaders.wait(home, Asker::Clients, Duration::from_secs(30)).await?;
+        let pool = worker.pool(&leader)?;
         let key = LaneKey { database: database.clone(), role: role.clone() };
         let mut lane = pool
             .take(&key, Need::Fresh, |lane| if lane.state.is_kept_from(0) { Fit::Kept } else { Fit::Usable })
