@@ -7,20 +7,20 @@ use atoll_planner::directory::Node;
 use atoll_proto::auth::Token;
 use atoll_proto::v1::admin_server::{Admin, AdminServer as GrpcServer};
 use atoll_proto::v1::{
-    AddNodeReply, AddNodeRequest, BootstrapReply, BootstrapRequest, CoordinatorStatus, GroupDone, GroupRequest,
-    GroupStatus, HistoryReply, HistoryRequest, NodeStatus, ShardStatus, StatusReply, StatusRequest,
+    AddNodeReply, AddNodeRequest, BootstrapReply, BootstrapRequest, CoordinatorStatus, DrainReply, DrainRequest, GroupDone,
+    GroupRequest, GroupStatus, HistoryReply, HistoryRequest, NodeStatus, ShardStatus, StatusReply, StatusRequest,
 };
 use futures_util::future::join_all;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::directory::sizes::{Sizes, measure};
 use crate::directory::{Keeper, bootstrap};
+use crate::drain::Drain;
 use crate::error::{Error, sqlstate};
 
 /// Connections handed over and not yet taken up.
@@ -44,18 +44,17 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    /// Starts to serve, on the current (control) runtime, until `shutdown`.
-    pub fn start(identity: Identity, keeper: Arc<Keeper>, token: &Token, shutdown: CancellationToken) -> Self {
+    /// Starts to serve, on the current (control) runtime.
+    pub fn start(identity: Identity, keeper: Arc<Keeper>, token: &Token, drain: Arc<Drain>) -> Self {
         let (connections, queue) = mpsc::channel(CONNECTIONS_QUEUED_MAX);
-        let service =
-            GrpcServer::with_interceptor(Service { identity, keeper, shutdown: shutdown.clone() }, token.check());
+        let service = GrpcServer::with_interceptor(Service { identity, keeper, drain }, token.check());
         // Each stream moves to this runtime's reactor here.
         let incoming = ReceiverStream::new(queue).map(TcpStream::from_std);
         tokio::spawn(async move {
             let served = Server::builder()
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .add_service(service)
-                .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
+                .serve_with_incoming(incoming)
                 .await;
             if let Err(error) = served {
                 tracing::error!(%error, "the admin service ended");
@@ -81,7 +80,7 @@ impl AdminServer {
 struct Service {
     identity: Identity,
     keeper: Arc<Keeper>,
-    shutdown: CancellationToken,
+    drain: Arc<Drain>,
 }
 
 /// The gRPC status for an error: its message with SQLSTATE, detail and hint.
@@ -126,6 +125,12 @@ impl Admin for Service {
         Err(Status::unimplemented("history"))
     }
 
+    async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        tracing::info!("draining: idle sessions end now, new ones are refused");
+        let sessions = u32::try_from(self.drain.run().await).unwrap_or(u32::MAX);
+        Ok(Response::new(DrainReply { sessions }))
+    }
+
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         let directory = self.keeper.directory();
         let reports = self.keeper.nodes();
@@ -159,7 +164,7 @@ impl Admin for Service {
             })
             .collect();
         shards.sort_by_key(|shard| shard.id);
-        let state = match (self.shutdown.is_cancelled(), self.keeper.is_ready()) {
+        let state = match (self.drain.begun.is_cancelled(), self.keeper.is_ready()) {
             (true, _) => "stopping",
             (false, true) => "running",
             (false, false) => "starting",
