@@ -67,5 +67,8 @@ pub async fn drain(address: &str, token: &Token, at_most: Duration) -> anyhow::R
 
 /// A gRPC status as one readable line.
 pub fn plain(status: tonic::Status) -> anyhow::Error {
-    anyhow::anyhow!("{} ({})", status.message(), status.code().description())
+    match status.message() {
+        "" => anyhow::anyhow!(status.code().description()),
+        message => anyhow::anyhow!("{message} ({})", status.code().description()),
+    }
 }
