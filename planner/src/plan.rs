@@ -30,11 +30,13 @@ pub enum Plan {
     Session(Session),
     /// Changes what exists: runs in the catalog database and on every group that must follow.
     Ddl(Ddl),
-    /// `SELECT create_distributed_table(...)` and its kin.
+    /// CREATE TABLE AS and SELECT INTO over distributed tables.
+    CreateAs(CreateAs),
     /// Nothing yet: the statement reads these views over distributed tables, whose definitions ([`crate::Facts::views`]) are needed first.
     Views(Vec<TableName>),
     /// EXPLAIN of a SELECT that may take several shards.
     Explain(Explain),
+    /// `SELECT create_distributed_table(...)` and its kin.
     Distribute(Distribute),
     /// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT and others that cannot run in fragments but reach every slice.
     Maintenance(Maintenance),
@@ -652,6 +654,14 @@ pub enum DdlStep {
         if_exists: bool,
         force: bool,
     },
+}
+
+/// A table is created as the catalog database does it, without rows; then it is filled.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CreateAs {
+    pub table: Ddl,
+    /// The INSERT that fills it, planned once it is there; `None`: WITH NO DATA.
+    pub fill: Option<String>,
 }
 
 /// Which tables a step is about.
