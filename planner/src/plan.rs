@@ -21,6 +21,8 @@ pub enum Plan {
     Insert(Insert),
     /// INSERT ... SELECT whose rows change shards.
     InsertSelect(InsertSelect),
+    /// UPDATE or DELETE of a distributed table that reads what its shards do not have.
+    WriteWith(WriteWith),
     /// A write to a reference table: runs on home, then its effect goes to every other group.
     ReferenceWrite(ReferenceWrite),
     Copy(Copy),
@@ -295,6 +297,18 @@ pub struct Merge {
     pub sql: String,
     /// Whether the DataFusion engine may be tried: the merge holds nothing the planner knows to be outside it.
     pub datafusion: bool,
+    /// Relations of the merge query that the catalog database has.
+    pub catalog: Vec<CatalogRows>,
+}
+
+/// A system catalog, or a view over nothing but them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CatalogRows {
+    /// The relation's name in the merge query.
+    pub name: String,
+    pub relation: TableName,
+    /// Names among which the needed columns are; `None`: all are needed.
+    pub columns: Option<Vec<String>>,
 }
 
 impl Merge {
@@ -385,6 +399,46 @@ pub struct InsertSelect {
     /// The query's own text, and how it is answered.
     pub query: String,
     pub source: Box<Plan>,
+    /// ON CONFLICT and RETURNING, for one shard.
+    pub tail: Option<Template>,
+    /// What the tail calls the table, when not by its name.
+    pub alias: Option<String>,
+    pub returning: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WriteWith {
+    pub colocation: ColocationId,
+    pub key_type: KeyType,
+    /// Which of the written table's rows can matter.
+    pub keys: Keys,
+    /// The arms name the sources as relations without a schema.
+    pub write: ManyWrite,
+    pub sources: Vec<Source>,
+    pub residue: Residue,
+}
+
+/// Rows that every shard gets to see, all of them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Source {
+    Fragment(Fragment),
+    /// A query that home's data database answers, without parameters.
+    Home {
+        name: String,
+        query: String,
+    },
+    Catalog(CatalogRows),
+}
+
+impl Source {
+    /// Its name in the arms.
+    pub fn name(&self) -> &str {
+        match self {
+            Source::Fragment(fragment) => &fragment.name,
+            Source::Home { name, .. } => name,
+            Source::Catalog(rows) => &rows.name,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -201,10 +201,10 @@ impl Context<'_, '_, '_> {
                 "casts of columns to regclass and its kin are not supported in a statement on distributed tables",
             ));
         }
-        let catalog = analysis
-            .occurrences
-            .iter()
-            .find(|occurrence| matches!(occurrence.target, Target::System | Target::Virtual(_)));
+        let catalog = analysis.occurrences.iter().find(|occurrence| {
+            matches!(occurrence.target, Target::Virtual(_))
+                || (occurrence.target == Target::System && occurrence.table.only)
+        });
         catalog.map(|occurrence| Refusal {
             hint: Some("Query catalogs and distributed tables in separate statements.".to_owned()),
             position: Some(occurrence.table.name.span().start),
@@ -324,7 +324,7 @@ impl Context<'_, '_, '_> {
         let mut colocations = analysis.distributed().filter_map(|index| analysis.occurrences[index].distributed());
         let first = colocations.next().map(|(colocation, _)| colocation);
         colocations.all(|(colocation, _)| Some(colocation) == first)
-            && !analysis.any_target(|target| matches!(target, Target::Unsharded | Target::Unknown))
+            && !analysis.any_target(|target| matches!(target, Target::Unsharded | Target::Unknown | Target::System))
             && !self.needs_home()
     }
 

@@ -11,6 +11,7 @@ mod limit;
 mod merge;
 pub mod route;
 mod scatter;
+mod sources;
 mod stage;
 mod virtual_text;
 mod write;
@@ -188,6 +189,9 @@ impl Session {
             Plan::InsertSelect(insert) => {
                 self.in_transaction(async |session: &mut Self| session.insert_select(insert, statement, ask).await)
                     .await
+            }
+            Plan::WriteWith(write) => {
+                self.in_transaction(async |session: &mut Self| session.write_with(write, statement, ask).await).await
             }
             Plan::ReferenceWrite(write) => {
                 self.in_transaction(async |session: &mut Self| session.write_reference(write, statement, ask).await)

@@ -118,6 +118,9 @@ impl Session {
                 let create = self.create_staged(fragment, columns).await?;
                 self.run_at(Place::HOME, &path, &create, false).await?;
             }
+            for rows in &merge.catalog {
+                self.stage_catalog(rows, "FALSE").await?;
+            }
             let sql = self.text_to_describe(&merge.sql).await?.into_owned();
             let lane = self.participant(Place::HOME, &path, false).await?;
             lane.describe(&sql, &statement.types).await
@@ -146,6 +149,9 @@ impl Session {
             Ask::Simple => None,
             Ask::Bound(bound) => Some(bound),
         };
+        for rows in &merge.catalog {
+            self.stage_catalog(rows, "TRUE").await?;
+        }
         let mut staged = vec![None; merge.fragments.len()];
         let mut candidates = self.to_stage(merge, bound).await?;
         while let Some(next) = (0..candidates.len()).min_by(|left, right| {

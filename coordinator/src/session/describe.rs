@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use atoll_planner::directory::ShardId;
-use atoll_planner::plan::{Access, Distribute, Plan, Residue, Session as SessionPlan};
+use atoll_planner::plan::{
+    Access, Distribute, InsertSelect, ManyWrite, Plan, Residue, Session as SessionPlan, WriteWith,
+};
 use atoll_wire::backend::Column;
 use atoll_wire::frontend;
 use bytes::BytesMut;
@@ -115,6 +117,16 @@ impl Session {
             Plan::Relay(relay) => {
                 let place = self.place_of(relay.site);
                 self.ask_postgres(&statement.text, &statement.types, place).await?
+            }
+            Plan::WriteWith(WriteWith { write: ManyWrite { returning: false, .. }, .. })
+            | Plan::InsertSelect(InsertSelect { returning: false, .. }) => {
+                match self.ask_postgres(&statement.text, &statement.types, Place::CATALOG).await {
+                    // As below; the shards judge the rest.
+                    Err(error) if error.sqlstate() == "42P01" && self.has_own(Place::HOME) => {
+                        Description { parameters: statement.types.clone(), columns: None }
+                    }
+                    asked => asked?,
+                }
             }
             Plan::Gather(gather) => {
                 match self.ask_postgres(&statement.text, &statement.types, Place::CATALOG).await {

@@ -587,16 +587,13 @@ impl Session {
         let sql = format!("{head}{}", merge.sql);
         self.relay_statement(Place::HOME, &path, &sql, statement, ask, (Access::Read, residue)).await?;
         // Later statements stage under the same names, which the open cursor would keep them from.
-        let kept: Vec<String> = merge
-            .fragments
-            .iter()
-            .map(|fragment| {
-                let name = quote_identifier(&fragment.name);
+        let fragments = merge.fragments.iter().map(|fragment| &fragment.name);
+        let kept: Vec<String> = fragments
+            .chain(merge.catalog.iter().map(|rows| &rows.name))
+            .map(|name| {
                 self.staged_kept += 1;
-                format!(
-                    "ALTER TABLE pg_temp.{name} RENAME TO {}",
-                    quote_identifier(&format!("{}_kept_{}", fragment.name, self.staged_kept))
-                )
+                let kept = format!("{name}_kept_{}", self.staged_kept);
+                format!("ALTER TABLE pg_temp.{} RENAME TO {}", quote_identifier(name), quote_identifier(&kept))
             })
             .collect();
         self.run_at(Place::HOME, &path, &kept.join("; "), false).await?;

@@ -226,6 +226,7 @@ impl Session {
             Plan::Session(command) => self.session_command(command, statement, ask).await?,
             Plan::Insert(_)
             | Plan::InsertSelect(_)
+            | Plan::WriteWith(_)
             | Plan::CreateAs(_)
             | Plan::ReferenceWrite(_)
             | Plan::Ddl(_)
