@@ -23,6 +23,8 @@ pub enum Plan {
     InsertSelect(InsertSelect),
     /// UPDATE or DELETE of a distributed table that reads what its shards do not have.
     WriteWith(WriteWith),
+    /// Writes in WITH over several shards, one after the other.
+    Steps(Steps),
     /// A write to a reference table: runs on home, then its effect goes to every other group.
     ReferenceWrite(ReferenceWrite),
     Copy(Copy),
@@ -416,6 +418,24 @@ pub struct WriteWith {
     pub write: ManyWrite,
     pub sources: Vec<Source>,
     pub residue: Residue,
+}
+
+/// Statements of their own, planned when their turn comes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Steps {
+    pub steps: Vec<Step>,
+    /// The rest of the statement; the steps' rows are tables at home, under their names.
+    pub main: String,
+    /// What the rest of the statement does.
+    pub verb: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Step {
+    pub name: String,
+    pub text: String,
+    /// A query with the same columns, for the catalog database to describe; `None` when it returns no rows.
+    pub shape: Option<String>,
 }
 
 /// Rows that every shard gets to see, all of them.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use crate::analysis::{Analysis, FunctionUse, Resolved, ScopeId, analyse};
+use crate::analysis::{Analysis, FunctionUse, Occurrence, Resolved, ScopeId, analyse};
 use crate::catalog::{Column, Volatility};
 use crate::edits::Edits;
 use crate::names::{Effect, Routine, Target};
@@ -14,7 +14,9 @@ use crate::plan::{
 };
 use crate::scan::{Span, Token, TokenKind, tokens};
 use crate::syntax::{Call, Name, Statement};
-use crate::{Facts, ddl, distribute_call, explain, insert, maintenance, reference, select, session, update, views};
+use crate::{
+    Facts, ddl, distribute_call, explain, insert, maintenance, reference, select, session, steps, update, views,
+};
 
 /// Plans one statement. Never fails: what cannot be answered is a [`Plan::Refuse`], and what PostgreSQL would reject is relayed to where
 /// it rejects it.
@@ -117,6 +119,14 @@ impl Context<'_, '_, '_> {
             return plan;
         }
         let distributed = analysis.distributed().next().is_some();
+        let writes_shards =
+            |occurrence: &Occurrence<'_, '_, '_>| occurrence.written && occurrence.distributed().is_some();
+        if analysis.modifying_cte
+            && analysis.occurrences.iter().any(writes_shards)
+            && !(self.fits_on_shard() && select::is_one_key(&self.keys()))
+        {
+            return steps::plan(self);
+        }
         if let Some(refusal) = self.refusal(distributed) {
             return refusal.into();
         }

@@ -13,6 +13,7 @@ pub mod route;
 mod scatter;
 mod sources;
 mod stage;
+mod steps;
 mod virtual_text;
 mod write;
 
@@ -192,6 +193,9 @@ impl Session {
             }
             Plan::WriteWith(write) => {
                 self.in_transaction(async |session: &mut Self| session.write_with(write, statement, ask).await).await
+            }
+            Plan::Steps(plan) => {
+                self.in_transaction(async |session: &mut Self| session.run_steps(plan, statement, ask).await).await
             }
             Plan::ReferenceWrite(write) => {
                 self.in_transaction(async |session: &mut Self| session.write_reference(write, statement, ask).await)

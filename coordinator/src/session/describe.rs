@@ -170,7 +170,7 @@ impl Session {
 
     /// Parses and describes a text in the catalog database, where names and OIDs are the client's; what only a session's own backend at
     /// home knows (temporary tables) is asked there.
-    pub(super) async fn ask_postgres(&mut self, text: &str, types: &[u32], place: Place) -> Result<Description> {
+    pub(crate) async fn ask_postgres(&mut self, text: &str, types: &[u32], place: Place) -> Result<Description> {
         let joined = self.transaction.as_ref().is_some_and(|transaction| transaction.catalog_changed);
         let asked = if joined {
             self.describe_joined(text, types, Place::CATALOG).await

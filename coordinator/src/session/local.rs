@@ -472,7 +472,7 @@ impl Session {
     }
 
     /// The single row of a query in the catalog database, in the transaction when there is one.
-    pub(super) async fn ask_home(&mut self, sql: &str, path: &Arc<str>) -> Result<Vec<Option<String>>> {
+    pub(crate) async fn ask_home(&mut self, sql: &str, path: &Arc<str>) -> Result<Vec<Option<String>>> {
         let sets = if self.transaction.is_some() {
             self.run_at(Place::CATALOG, path, sql, false).await?
         } else {

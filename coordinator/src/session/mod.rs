@@ -104,7 +104,7 @@ pub struct Session {
     /// SQL cursors: where each lives.
     cursors: HashMap<String, Cursor>,
     /// Staged tables that open cursors read, so far.
-    staged_kept: u64,
+    pub staged_kept: u64,
     /// How the statement that runs is answered.
     pub work: slow::Work,
     /// After an error in the extended protocol: messages are skipped up to the next Sync.

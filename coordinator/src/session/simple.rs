@@ -227,6 +227,7 @@ impl Session {
             Plan::Insert(_)
             | Plan::InsertSelect(_)
             | Plan::WriteWith(_)
+            | Plan::Steps(_)
             | Plan::CreateAs(_)
             | Plan::ReferenceWrite(_)
             | Plan::Ddl(_)
