@@ -23,6 +23,8 @@ pub enum Plan {
     InsertSelect(InsertSelect),
     /// UPDATE or DELETE of a distributed table that reads what its shards do not have.
     WriteWith(WriteWith),
+    /// UPDATE or DELETE of the row that a cursor stands at.
+    WriteCurrent(WriteCurrent),
     /// Writes in WITH over several shards, one after the other.
     Steps(Steps),
     /// A write to a reference table: runs on home, then its effect goes to every other group.
@@ -417,6 +419,14 @@ pub struct WriteWith {
     /// The arms name the sources as relations without a schema.
     pub write: ManyWrite,
     pub sources: Vec<Source>,
+    pub residue: Residue,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WriteCurrent {
+    /// For the cursor's shard.
+    pub text: Template,
+    pub cursor: String,
     pub residue: Residue,
 }
 

@@ -4,18 +4,18 @@ use std::collections::HashSet;
 
 use crate::analysis::constant;
 use crate::names::Target;
-use crate::plan::{Many, ManyWrite, Plan, Refusal, Source, WriteWith};
+use crate::plan::{Many, ManyWrite, Plan, Refusal, Source, WriteCurrent, WriteWith};
 use crate::scan::Span;
 use crate::stage::{catalog_rows, fragment, identifiers};
 use crate::statement::{Context, refuse};
-use crate::syntax::{Delete, Expr, ExprKind, Update};
+use crate::syntax::{Delete, Expr, ExprKind, Ident, Update};
 
 pub(crate) fn plan_update(context: &Context<'_, '_, '_>, update: &Update<'_>) -> Plan {
-    write(context, update.span, update.current_of, update.returning.is_some(), "UPDATE")
+    write(context, update.span, update.current_of.as_ref(), update.returning.is_some(), "UPDATE")
 }
 
 pub(crate) fn plan_delete(context: &Context<'_, '_, '_>, delete: &Delete<'_>) -> Plan {
-    write(context, delete.span, delete.current_of, delete.returning.is_some(), "DELETE")
+    write(context, delete.span, delete.current_of.as_ref(), delete.returning.is_some(), "DELETE")
 }
 
 pub(crate) fn plan_merge(context: &Context<'_, '_, '_>) -> Plan {
@@ -41,9 +41,19 @@ fn pinned(context: &Context<'_, '_, '_>, many: Many) -> Plan {
     context.sharded(many).unwrap_or_else(|| refuse("the statement names no distributed table").into())
 }
 
-fn write(context: &Context<'_, '_, '_>, span: Span, current_of: bool, returning: bool, verb: &'static str) -> Plan {
-    if current_of {
-        return refuse("WHERE CURRENT OF is not supported on distributed tables").into();
+fn write(
+    context: &Context<'_, '_, '_>,
+    span: Span,
+    current_of: Option<&Ident<'_>>,
+    returning: bool,
+    verb: &'static str,
+) -> Plan {
+    if let Some(cursor) = current_of {
+        if !context.fits_on_shard() {
+            return refuse(format!("{verb} WHERE CURRENT OF of a distributed table cannot read other tables")).into();
+        }
+        let text = context.slice_edits(true).apply(context.sql, Span { start: 0, end: context.sql.len() });
+        return Plan::WriteCurrent(WriteCurrent { text, cursor: cursor.name.to_string(), residue: context.residue() });
     }
     let analysis = context.analysis;
     let target = analysis
