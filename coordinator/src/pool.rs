@@ -76,8 +76,7 @@ impl State {
                 continue;
             }
             let fit = fit(lane);
-            // Of those that somebody may come back for, the one that has been left the longest.
-            if best.is_none_or(|(_, best)| fit > best || (fit == Fit::Kept && best == Fit::Kept)) {
+            if best.is_none_or(|(_, best)| fit > best) {
                 best = Some((index, fit));
             }
             if fit == Fit::Best {
@@ -151,13 +150,13 @@ impl Pool {
 
     fn claim(&self, key: &LaneKey, need: Need, fit: &impl Fn(&Lane) -> Fit) -> Claim {
         let state = &mut *self.state();
-        let kept = loop {
-            let Some((index, fit)) = state.best_idle(key, fit) else { break None };
+        let only_kept = loop {
+            let Some((index, fit)) = state.best_idle(key, fit) else { break false };
             if state.idle[index].1.has_ended() {
                 state.idle.remove(index);
                 state.open -= 1;
             } else if fit == Fit::Kept {
-                break Some(index);
+                break true;
             } else {
                 return Claim::Idle(Box::new(state.idle.remove(index).1));
             }
@@ -170,13 +169,21 @@ impl Pool {
             let kept = state.idle.iter().filter(|(_, lane)| lane.state.is_kept()).count();
             state.open >= self.limits.lanes_max || state.open - kept >= open_max
         };
-        if let Some(index) = kept.filter(|_| is_full(state)) {
-            return Claim::Idle(Box::new(state.idle.remove(index).1));
+        // Another role's or database's lane that nobody uses makes room first.
+        while is_full(state)
+            && let Some(unused) = state.idle.iter().position(|(_, lane)| !lane.state.is_kept())
+        {
+            state.idle.remove(unused);
+            state.open -= 1;
+        }
+        if is_full(state)
+            && only_kept
+            && let Some(oldest) = state.idle.iter().position(|(idle_key, _)| idle_key == key)
+        {
+            return Claim::Idle(Box::new(state.idle.remove(oldest).1));
         }
         while is_full(state) && !state.idle.is_empty() {
-            // Another role's or database's lane that nobody uses makes room.
-            let unused = state.idle.iter().position(|(_, lane)| !lane.state.is_kept());
-            state.idle.remove(unused.unwrap_or(0));
+            state.idle.remove(0);
             state.open -= 1;
         }
         if !is_full(state) {

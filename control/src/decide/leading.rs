@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Data, Decision, Postgres, Seen, Tenure};
-use crate::quorum::{Step, SyncSet, is_covered, next_step};
+use crate::quorum::{Step, SyncSet, is_covered, is_safe, next_step};
 
 pub fn decide(seen: &Seen, tenure: Tenure) -> Decision {
     if let Some(lease) = seen.lease {
@@ -13,7 +13,9 @@ pub fn decide(seen: &Seen, tenure: Tenure) -> Decision {
             }
             None if !tenure.leased && seen.record.epoch == tenure.epoch => {
                 let serve = seen.serving && matches!(seen.postgres, Postgres::Primary { .. });
-                return Decision { serve, action: Action::Acquire { epoch: tenure.epoch } };
+                // Others may have reported for the next epoch: what was reported for it must not count again later.
+                let next = u64::from(seen.others().next().is_some());
+                return Decision { serve, action: Action::Acquire { epoch: tenure.epoch + next } };
             }
             None if !tenure.leased => {
                 return Decision::idle(Action::StepDown { reason: "another node has led since" });
@@ -63,6 +65,15 @@ fn reign(
 ) -> Decision {
     let goal = goal(seen, sync, streamed);
     let record = seen.record;
+    if !record.is_established(tenure.epoch) && record.leader == seen.me {
+        // It goes on as the leader it was: the electorate that holds stays, and so does what it rests on.
+        let action = if is_safe(sync, &record.electorate) {
+            Action::Establish(record.electorate.clone())
+        } else {
+            Action::SetSync(recorded_sync(seen))
+        };
+        return Decision::idle(action);
+    }
     if !record.is_established(tenure.epoch) {
         // Nobody has been served, so nothing was acknowledged: any set will do.
         let action = if *sync != goal {

@@ -244,7 +244,7 @@ impl Governor {
             };
             let reason = match (won_because.as_str(), record.leader.as_str()) {
                 ("", "") => "the group began".to_owned(),
-                ("", last) if last == me => "restarted".to_owned(),
+                ("", last) if last == me => "it took the lease again".to_owned(),
                 ("", last) => format!("{last} had lost the lease"),
                 (because, _) => because.to_owned(),
             };

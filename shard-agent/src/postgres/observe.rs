@@ -110,7 +110,9 @@ pub(super) struct Memory {
     receiver: String,
     /// Up to here the log tells of troubles past.
     log_from: u64,
-    role_is_right: bool,
+    pub(super) role_is_right: bool,
+    /// There are, or may come, replicas.
+    pub(super) wants_role: bool,
     /// The checkpointer knows whether anybody is to confirm commits.
     pub sync_settled: bool,
 }
@@ -125,6 +127,7 @@ impl Memory {
             receiver: String::new(),
             log_from: 0,
             role_is_right: false,
+            wants_role: false,
             sync_settled: false,
         }
     }
@@ -166,7 +169,7 @@ impl Server {
             *old = status;
             changed
         });
-        if !in_recovery && !self.memory.role_is_right {
+        if !in_recovery && self.memory.wants_role && !self.memory.role_is_right {
             self.see_to_role().await;
         }
         observation
@@ -283,7 +286,7 @@ impl Server {
     }
 
     /// Makes the replication role what it should be. Tried again with the next look.
-    async fn see_to_role(&mut self) {
+    pub(super) async fn see_to_role(&mut self) {
         let seen_to = async {
             let (check, make) = (self.credentials.role_is_right(), self.credentials.make_role());
             if !self.monitor.row(&check).await?.is_true(0) {

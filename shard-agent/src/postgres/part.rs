@@ -234,6 +234,12 @@ impl Server {
         for name in wanted.iter().filter(|name| !there.contains(name)) {
             self.row(&format!("SELECT pg_create_physical_replication_slot('{name}', true)"), ANSWER_MAX).await?;
         }
+        // A node that is alone in its group has no use for the role.
+        self.memory.wants_role = !wanted.is_empty();
+        if self.memory.wants_role && !self.memory.role_is_right && !self.row(IN_RECOVERY, ANSWER_MAX).await?.is_true(0)
+        {
+            self.see_to_role().await;
+        }
         Ok(())
     }
 
