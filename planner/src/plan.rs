@@ -47,6 +47,8 @@ pub enum Plan {
     Explain(Explain),
     /// `SELECT create_distributed_table(...)` and its kin.
     Distribute(Distribute),
+    /// `SELECT atoll.session_token()` and its kin: the coordinator answers.
+    Own(Own),
     /// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT and others that cannot run in fragments but reach every slice.
     Maintenance(Maintenance),
     Refuse(Refusal),
