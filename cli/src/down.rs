@@ -59,6 +59,7 @@ pub async fn stop_orphans(dir: &Path, cluster: &Cluster) -> anyhow::Result<bool>
         journal.processes.iter().filter(|entry| entry.kind == kind).filter_map(|entry| entry.alive(dir)).collect()
     };
     let (coordinators, agents) = (alive(Kind::Coordinator), alive(Kind::Agent));
+    // Without the arbiter no agent takes over from another, so clients may have their time first.
     process::stop(&coordinators, Signal::SIGTERM, DRAIN).await;
     process::stop(&agents, Signal::SIGTERM, AGENT_GRACE).await;
     let mut found = !coordinators.is_empty() || !agents.is_empty();

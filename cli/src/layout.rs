@@ -6,6 +6,8 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::host;
+
 /// Longest path of a Unix socket that every part of the system takes, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 106;
 /// Lanes a coordinator may hold on one node, and backends the node grants to lanes.
@@ -30,6 +32,25 @@ impl Auth {
     }
 }
 
+/// Where groups' leaderships are decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LeaseStore {
+    /// In the first coordinator.
+    #[default]
+    Arbiter,
+    Etcd,
+}
+
+impl LeaseStore {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LeaseStore::Arbiter => "arbiter",
+            LeaseStore::Etcd => "etcd",
+        }
+    }
+}
+
 /// One agent and its PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
@@ -37,9 +58,16 @@ pub struct Node {
     pub group: String,
     pub zone: String,
     pub capacity: f64,
+    /// Whether it makes its group's data; others copy it.
+    #[serde(default = "yes")]
+    pub bootstrap: bool,
     pub agent_port: u16,
     pub postgres_port: u16,
     pub metrics_port: u16,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,11 +87,30 @@ pub struct Cluster {
     pub pg_bindir: PathBuf,
     /// OS user that runs PostgreSQL; empty: the caller.
     pub run_as: String,
+    /// Nodes of a group are put into these in turn.
+    #[serde(default = "one_zone")]
+    pub zones: Vec<String>,
+    #[serde(default)]
+    pub lease_store: LeaseStore,
+    /// host:port of etcd's members, when that is the lease store.
+    #[serde(default)]
+    pub etcd: Vec<String>,
+    /// In front of all keys in etcd, which clusters may share.
+    #[serde(default = "lease_prefix")]
+    pub lease_prefix: String,
     /// Whether databases and shards were created once.
     pub bootstrapped: bool,
-    /// The first one belongs to home.
+    /// Those of a group stand together, those of home first.
     pub nodes: Vec<Node>,
     pub coordinators: Vec<Coordinator>,
+}
+
+fn one_zone() -> Vec<String> {
+    vec!["local".to_owned()]
+}
+
+fn lease_prefix() -> String {
+    format!("/atoll/{}/", &host::random_secret()[..8])
 }
 
 /// What the command line asks for; `None` was not said.
@@ -76,6 +123,9 @@ pub struct Wanted {
     pub port: Option<u16>,
     pub auth: Option<Auth>,
     pub pg_bindir: Option<PathBuf>,
+    pub zones: Option<Vec<String>>,
+    pub lease_store: Option<LeaseStore>,
+    pub etcd: Option<Vec<String>>,
 }
 
 pub const DEFAULT_PORT: u16 = 6432;
@@ -84,7 +134,7 @@ impl Cluster {
     /// Lays out a new cluster. `next_port` yields ports that are free and distinct.
     ///
     /// # Errors
-    /// When `next_port` fails.
+    /// When `next_port` fails, or etcd is asked for without its address or the other way round.
     pub fn plan(
         wanted: &Wanted,
         pg_bindir: PathBuf,
@@ -92,18 +142,29 @@ impl Cluster {
         capacity: f64,
         mut next_port: impl FnMut() -> anyhow::Result<u16>,
     ) -> anyhow::Result<Self> {
-        let groups = wanted.groups.unwrap_or(2);
+        let lease_store = wanted.lease_store.unwrap_or_default();
+        let etcd = wanted.etcd.clone().unwrap_or_default();
+        match lease_store {
+            LeaseStore::Etcd if etcd.is_empty() => bail!("--lease-store etcd needs --etcd HOST:PORT,..."),
+            LeaseStore::Arbiter if !etcd.is_empty() => bail!("--etcd needs --lease-store etcd"),
+            LeaseStore::Arbiter | LeaseStore::Etcd => {}
+        }
+        let (groups, replicas) = (wanted.groups.unwrap_or(2), wanted.replicas.unwrap_or(0));
+        let zones = wanted.zones.clone().filter(|zones| !zones.is_empty()).unwrap_or_else(one_zone);
         let mut nodes = Vec::new();
         for number in 1..=groups {
-            nodes.push(Node {
-                name: format!("g{number}-n1"),
-                group: format!("g{number}"),
-                zone: "local".to_owned(),
-                capacity,
-                agent_port: next_port()?,
-                postgres_port: next_port()?,
-                metrics_port: next_port()?,
-            });
+            for (place, zone) in (0..=replicas).zip(zones.iter().cycle()) {
+                nodes.push(Node {
+                    name: format!("g{number}-n{}", place + 1),
+                    group: format!("g{number}"),
+                    zone: zone.clone(),
+                    capacity,
+                    bootstrap: place == 0,
+                    agent_port: next_port()?,
+                    postgres_port: next_port()?,
+                    metrics_port: next_port()?,
+                });
+            }
         }
         let mut coordinators = Vec::new();
         for number in 1..=wanted.coordinators.unwrap_or(1) {
@@ -115,11 +176,15 @@ impl Cluster {
         }
         Ok(Self {
             groups,
-            replicas: 0,
+            replicas,
             shards: wanted.shards.unwrap_or(8),
             auth: wanted.auth.unwrap_or(Auth::Trust),
             pg_bindir,
             run_as: run_as.to_owned(),
+            zones,
+            lease_store,
+            etcd,
+            lease_prefix: lease_prefix(),
             bootstrapped: false,
             nodes,
             coordinators,
@@ -152,6 +217,10 @@ impl Cluster {
         check("shards", wanted.shards, self.shards, number)?;
         check("coordinators", wanted.coordinators, self.coordinators.len() as u32, number)?;
         check("auth", wanted.auth, self.auth, |auth| auth.as_str().to_owned())?;
+        let list = |items: &Vec<String>| items.join(",");
+        check("zones", wanted.zones.clone(), self.zones.clone(), list)?;
+        check("lease-store", wanted.lease_store, self.lease_store, |store| store.as_str().to_owned())?;
+        check("etcd", wanted.etcd.clone(), self.etcd.clone(), list)?;
         check("pg-bindir", wanted.pg_bindir.as_ref(), &self.pg_bindir, |path| path.display().to_string())?;
         if let Some(port) = wanted.port {
             self.coordinators[0].port = port;
@@ -163,8 +232,55 @@ impl Cluster {
         self.coordinators[0].port
     }
 
-    pub fn home(&self) -> &Node {
-        &self.nodes[0]
+    /// The group that holds the directory.
+    pub fn home(&self) -> &str {
+        &self.nodes[0].group
+    }
+
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// Names of the groups, home first.
+    pub fn group_names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.nodes.iter().map(|node| node.group.as_str()).collect();
+        names.dedup();
+        names
+    }
+
+    pub fn nodes_of<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Node> {
+        self.nodes.iter().filter(move |node| node.group == group)
+    }
+
+    /// Adds a node that copies its group's data. Without a zone it gets the next one in turn.
+    ///
+    /// # Errors
+    /// When there is no such group, or `next_port` fails.
+    pub fn add_node(
+        &mut self,
+        group: &str,
+        zone: Option<&str>,
+        capacity: f64,
+        mut next_port: impl FnMut() -> anyhow::Result<u16>,
+    ) -> anyhow::Result<&Node> {
+        let Some(last) = self.nodes.iter().rposition(|node| node.group == group) else {
+            bail!("there is no group {group}; there are {}", self.group_names().join(", "));
+        };
+        let size = self.nodes_of(group).count();
+        let number = |node: &Node| node.name.rsplit_once("-n").and_then(|(_, number)| number.parse::<u32>().ok());
+        let number = self.nodes_of(group).filter_map(number).max().unwrap_or(0) + 1;
+        let node = Node {
+            name: format!("{group}-n{number}"),
+            group: group.to_owned(),
+            zone: zone.map_or_else(|| self.zones[size % self.zones.len()].clone(), str::to_owned),
+            capacity,
+            bootstrap: false,
+            agent_port: next_port()?,
+            postgres_port: next_port()?,
+            metrics_port: next_port()?,
+        };
+        self.nodes.insert(last + 1, node);
+        Ok(&self.nodes[last + 1])
     }
 
     /// Every port that must be free before a start, with what it is for.
@@ -194,8 +310,8 @@ impl Cluster {
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
         let cluster: Self = serde_json::from_str(&text).with_context(|| format!("damaged {}", path.display()))?;
-        if cluster.nodes.is_empty() || cluster.coordinators.is_empty() {
-            bail!("damaged {}: it names no node or no coordinator", path.display());
+        if cluster.nodes.is_empty() || cluster.coordinators.is_empty() || cluster.zones.is_empty() {
+            bail!("damaged {}: it names no node, no coordinator or no zone", path.display());
         }
         Ok(cluster)
     }
@@ -244,6 +360,14 @@ impl Cluster {
         set("run_as", self.run_as.as_str().into());
         set("lanes_max", i64::from(LANES_MAX).into());
         set("metrics_listen", loopback(node.metrics_port).into());
+        set("bootstrap", node.bootstrap.into());
+        set("lease_store", self.lease_store.as_str().into());
+        let endpoints = match self.lease_store {
+            LeaseStore::Arbiter => vec![loopback(self.port())],
+            LeaseStore::Etcd => self.etcd.clone(),
+        };
+        set("lease_endpoints", endpoints.into());
+        set("lease_prefix", self.lease_prefix.as_str().into());
         let mut settings = toml::Table::new();
         settings.insert("shared_buffers".to_owned(), "128MB".into());
         set("postgres_settings", settings.into());
@@ -252,7 +376,8 @@ impl Cluster {
 
     /// The text of `coordinator.toml` of one coordinator.
     pub fn coordinator_toml(&self, dir: &Path, coordinator: &Coordinator, workers: u32) -> String {
-        let home = self.home();
+        let home = &self.nodes[0];
+        let home_nodes: Vec<_> = self.nodes_of(&home.group).map(|node| loopback(node.agent_port)).collect();
         let mut table = toml::Table::new();
         let mut set = |key: &str, value: toml::Value| table.insert(key.to_owned(), value);
         set("name", coordinator.name.as_str().into());
@@ -261,6 +386,10 @@ impl Cluster {
         set("home_address", loopback(home.agent_port).into());
         set("home_socket", text(&agent_socket(dir, &home.name)));
         set("home_group", home.group.as_str().into());
+        set("home_nodes", home_nodes.into());
+        if self.lease_store == LeaseStore::Arbiter && *coordinator == self.coordinators[0] {
+            set("arbiter_file", text(&dir.join(&coordinator.name).join("arbiter.json")));
+        }
         set("auth", self.auth.as_str().into());
         set("run_as", self.run_as.as_str().into());
         set("metrics_listen", loopback(coordinator.metrics_port).into());
@@ -295,6 +424,11 @@ pub fn agent_config(dir: &Path, name: &str) -> PathBuf {
 
 pub fn agent_log(dir: &Path, name: &str) -> PathBuf {
     dir.join(name).join("agent.log")
+}
+
+/// While it exists, the supervisor does not start this process.
+pub fn hold_file(dir: &Path, name: &str) -> PathBuf {
+    dir.join(name).join("hold")
 }
 
 pub fn agent_socket(dir: &Path, name: &str) -> PathBuf {
@@ -348,6 +482,57 @@ mod tests {
         let cluster = planned(&Wanted { coordinators: Some(3), port: Some(7000), ..Wanted::default() });
         assert_eq!(cluster.coordinators[0].port, 7000);
         assert!(cluster.coordinators[1..].iter().all(|c| c.port > 20_000));
+    }
+
+    #[test]
+    fn replicas_are_spread_over_the_zones() {
+        let zones = ["a", "b"].map(str::to_owned).to_vec();
+        let mut cluster = planned(&Wanted { replicas: Some(2), zones: Some(zones), ..Wanted::default() });
+        let shown = |cluster: &Cluster| {
+            let nodes = cluster.nodes.iter().map(|node| format!("{} {} {}", node.name, node.zone, node.bootstrap));
+            nodes.collect::<Vec<_>>()
+        };
+        let first = ["g1-n1 a true", "g1-n2 b false", "g1-n3 a false"];
+        assert_eq!(shown(&cluster)[..3], first);
+        assert_eq!(cluster.group_names(), ["g1", "g2"]);
+
+        cluster.add_node("g1", None, 1.0, || Ok(1)).unwrap();
+        assert_eq!(shown(&cluster)[3..5], ["g1-n4 b false", "g2-n1 a true"]);
+        cluster.nodes.retain(|node| node.name != "g1-n1" && node.name != "g2-n2");
+        assert_eq!(cluster.home(), "g1");
+        assert_eq!(cluster.add_node("g2", Some("z"), 1.0, || Ok(1)).unwrap().name, "g2-n4");
+        let error = cluster.add_node("g7", None, 1.0, || Ok(1)).unwrap_err().to_string();
+        assert_eq!(error, "there is no group g7; there are g1, g2");
+    }
+
+    #[test]
+    fn the_lease_store_is_the_first_coordinator_or_etcd() {
+        let dir = Path::new("/d");
+        let wanted = Wanted { coordinators: Some(2), replicas: Some(1), ..Wanted::default() };
+        let cluster = planned(&wanted);
+        let agent: toml::Table = cluster.agent_toml(dir, &cluster.nodes[1]).parse().unwrap();
+        assert_eq!(agent["lease_store"].as_str(), Some("arbiter"));
+        assert_eq!(agent["lease_endpoints"], vec!["127.0.0.1:6432"].into());
+        assert_eq!(agent["bootstrap"].as_bool(), Some(false));
+        let coordinator =
+            |n: usize| cluster.coordinator_toml(dir, &cluster.coordinators[n], 1).parse::<toml::Table>().unwrap();
+        assert_eq!(coordinator(0)["arbiter_file"].as_str(), Some("/d/coordinator-1/arbiter.json"));
+        assert!(!coordinator(1).contains_key("arbiter_file"));
+        assert_eq!(coordinator(1)["home_nodes"], vec!["127.0.0.1:20001", "127.0.0.1:20004"].into());
+
+        let etcd = Some(vec!["10.0.0.1:2379".to_owned(), "10.0.0.2:2379".to_owned()]);
+        let cluster = planned(&Wanted { lease_store: Some(LeaseStore::Etcd), etcd: etcd.clone(), ..Wanted::default() });
+        let agent: toml::Table = cluster.agent_toml(dir, &cluster.nodes[0]).parse().unwrap();
+        assert_eq!(agent["lease_store"].as_str(), Some("etcd"));
+        assert_eq!(agent["lease_endpoints"], etcd.clone().unwrap().into());
+        assert!(agent["lease_prefix"].as_str().is_some_and(|prefix| prefix.len() == "/atoll/12345678/".len()));
+        assert!(!cluster.coordinator_toml(dir, &cluster.coordinators[0], 1).contains("arbiter_file"));
+
+        for wanted in
+            [Wanted { lease_store: Some(LeaseStore::Etcd), ..Wanted::default() }, Wanted { etcd, ..Wanted::default() }]
+        {
+            assert!(Cluster::plan(&wanted, "/pg".into(), "", 1.0, || Ok(1)).is_err());
+        }
     }
 
     #[test]

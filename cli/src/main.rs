@@ -7,11 +7,15 @@
 
 mod demo;
 mod down;
+mod group;
+mod history;
 mod host;
 mod layout;
+mod node;
 mod options;
 mod output;
 mod process;
+mod reach;
 mod rpc;
 mod status;
 mod supervise;
@@ -41,6 +45,12 @@ enum Command {
     Down,
     /// Show coordinators, groups, nodes and shards
     Status,
+    /// Add, remove and rebuild nodes
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Switch over, fail over, pause and tune groups, and show their history
+    #[command(subcommand)]
+    Group(group::Command),
     /// Load TPC-H into a cluster and into a plain PostgreSQL, and compare their answers
     Demo(demo::Options),
     #[command(hide = true)]
@@ -74,6 +84,8 @@ async fn dispatch(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Up(options) => up::run(&settings, &options).await,
         Command::Down => down::run(&settings).await,
         Command::Status => status::run(&settings).await,
+        Command::Node(command) => node::run(&settings, command).await,
+        Command::Group(command) => group::run(&settings, command).await,
         Command::Demo(options) => demo::run(&settings, &options).await,
         Command::Supervise => anyhow::bail!("`supervise` runs outside the runtime"),
     }

@@ -51,6 +51,7 @@ pub struct Settings {
     pub port: Option<u16>,
     pub token_file: Option<PathBuf>,
     pub json: bool,
+    pub yes: bool,
 }
 
 impl Settings {
@@ -70,12 +71,8 @@ impl Settings {
             port: global.port.or(file.port),
             token_file: std::env::var_os("ATOLL_TOKEN_FILE").map(PathBuf::from).or(file.token_file),
             json: global.json,
+            yes: global.yes,
         })
-    }
-
-    /// Whether the user named a coordinator instead of a folder.
-    pub fn names_a_coordinator(&self) -> bool {
-        self.host.is_some() || self.port.is_some()
     }
 }
 

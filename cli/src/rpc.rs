@@ -8,13 +8,15 @@ use atoll_proto::auth::Token;
 use atoll_proto::channel;
 use atoll_proto::v1::admin_client::AdminClient;
 use atoll_proto::v1::node_client::NodeClient;
-use atoll_proto::v1::{NodeState, StateRequest, StatusReply, StatusRequest};
+use atoll_proto::v1::{DrainRequest, NodeState, StateRequest, StatusReply, StatusRequest};
 use tonic::Request;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 /// How long a question about a state may take.
 const QUESTION: Duration = Duration::from_secs(3);
+/// A coordinator asks all groups for their shards' sizes, each for up to 2 s.
+const OVERVIEW: Duration = Duration::from_secs(5);
 
 pub type Admin = AdminClient<InterceptedService<Channel, Token>>;
 
@@ -46,14 +48,27 @@ pub fn admin(address: &str, token: &Token) -> anyhow::Result<Admin> {
 /// What one coordinator says of the cluster.
 ///
 /// # Errors
-/// When it does not answer within 3 s, or refuses.
+/// When it does not answer within 5 s, or refuses.
 pub async fn cluster_status(address: &str, token: &Token) -> anyhow::Result<StatusReply> {
     let mut client = admin(address, token)?;
-    let reply = tokio::time::timeout(QUESTION, client.status(Request::new(StatusRequest {}))).await;
-    Ok(reply.context("no answer within 3 s")?.map_err(plain)?.into_inner())
+    let reply = tokio::time::timeout(OVERVIEW, client.status(Request::new(StatusRequest {}))).await;
+    Ok(reply.context("no answer within 5 s")?.map_err(plain)?.into_inner())
+}
+
+/// Asks a coordinator to end its sessions; returns how many are left after the coordinator's own limit, or `at_most`.
+///
+/// # Errors
+/// When it does not answer, or refuses.
+pub async fn drain(address: &str, token: &Token, at_most: Duration) -> anyhow::Result<u32> {
+    let mut client = admin(address, token)?;
+    let reply = tokio::time::timeout(at_most + QUESTION, client.drain(Request::new(DrainRequest {}))).await;
+    Ok(reply.context("no answer")?.map_err(plain)?.into_inner().sessions)
 }
 
 /// A gRPC status as one readable line.
 pub fn plain(status: tonic::Status) -> anyhow::Error {
-    anyhow::anyhow!("{} ({})", status.message(), status.code().description())
+    match status.message() {
+        "" => anyhow::anyhow!(status.code().description()),
+        message => anyhow::anyhow!("{message} ({})", status.code().description()),
+    }
 }

@@ -1,23 +1,29 @@
 //! `atoll status`: coordinators, groups, nodes and shards, as a coordinator knows them or, when none answers, as far
 //! as the folder of a local cluster and its agents tell.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use atoll_proto::auth::Token;
 use atoll_proto::v1::{NodeState, StatusReply};
 use comfy_table::{CellAlignment, Table, presets};
+use futures_util::future::join_all;
 use serde::Serialize;
 
-use crate::layout::{self, Cluster, DEFAULT_PORT};
+use crate::layout::{self, Cluster};
 use crate::options::Settings;
 use crate::output;
 use crate::process;
+use crate::reach::Target;
 use crate::rpc;
 use crate::supervise::{self, Journal};
 
+/// The state of a node whose agent does not answer.
+const UNREACHABLE: &str = "unreachable";
+
 /// What `--json` prints; a contract.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Status {
     pub coordinators: Vec<Coordinator>,
     pub groups: Vec<Group>,
@@ -41,14 +47,22 @@ pub struct Group {
     pub nodes: Vec<Node>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Node {
     pub name: String,
     pub role: String,
     pub state: String,
-    /// Why the state is not `running`; only for people.
+    /// Only for people, as are the other fields that are skipped: why the state is not `running`.
     #[serde(skip)]
     pub reason: String,
+    /// The newest epoch of its group that the node knows; 0 when it says nothing.
+    #[serde(skip)]
+    pub epoch: u64,
+    /// Milliseconds until its lease runs out, when it holds one.
+    #[serde(skip)]
+    pub lease_ms: u64,
+    #[serde(skip)]
+    pub lag_ms: u64,
     pub zone: String,
     pub capacity: f64,
     pub host: String,
@@ -60,7 +74,7 @@ pub struct Node {
     pub load: f64,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Agent {
     pub address: String,
     pub pid: Option<u32>,
@@ -78,14 +92,13 @@ pub struct Shard {
 /// # Errors
 /// When there is no cluster in the folder, or the coordinator that was named does not answer.
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
-    let status = if settings.names_a_coordinator() && !is_local(settings) {
-        let (host, port) = (settings.host.as_deref().unwrap_or("127.0.0.1"), settings.port.unwrap_or(DEFAULT_PORT));
-        let address = format!("{host}:{port}");
-        let token = token(settings)?;
-        let reply = rpc::cluster_status(&address, &token).await.with_context(|| format!("coordinator {address}"))?;
-        Status::of_reply(reply)
-    } else {
-        of_folder(&settings.dir, token(settings).ok().as_ref()).await?
+    let target = Target::of(settings)?;
+    let status = match &target {
+        Target::Coordinator(address) => {
+            let reply = rpc::cluster_status(address, &target.token(settings)?).await;
+            Status::of_reply(reply.with_context(|| format!("coordinator {address}"))?)
+        }
+        Target::Folder(cluster) => of_folder(&settings.dir, cluster, target.token(settings).ok().as_ref()).await?,
     };
     if settings.json {
         output::show(serde_json::to_string_pretty(&status)?);
@@ -95,23 +108,9 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the coordinator named by --port is one of the folder's own, so that the folder can add what it knows.
-fn is_local(settings: &Settings) -> bool {
-    let loopback = settings.host.as_deref().is_none_or(|host| host == "127.0.0.1" || host == "localhost");
-    loopback
-        && Cluster::load(&settings.dir)
-            .is_ok_and(|cluster| cluster.coordinators.iter().any(|c| Some(c.port) == settings.port))
-}
-
-fn token(settings: &Settings) -> anyhow::Result<Token> {
-    let path = settings.token_file.clone().unwrap_or_else(|| layout::token_file(&settings.dir));
-    rpc::read_token(&path)
-}
-
-async fn of_folder(dir: &Path, token: Option<&Token>) -> anyhow::Result<Status> {
-    let cluster = Cluster::load(dir)?;
+async fn of_folder(dir: &Path, cluster: &Cluster, token: Option<&Token>) -> anyhow::Result<Status> {
     let journal = Journal::load(dir);
-    let mut status = Status::of_layout(dir, &cluster);
+    let mut status = Status::of_layout(dir, cluster);
     let pid = |name: &str| journal.entry(name).and_then(|entry| entry.alive(dir)).map(|process| process.pid);
     let supervised = supervise::running(dir).is_some();
     if !supervised && !journal.processes.iter().any(|entry| entry.alive(dir).is_some()) {
@@ -120,56 +119,61 @@ async fn of_folder(dir: &Path, token: Option<&Token>) -> anyhow::Result<Status> 
     let Some(token) = token else {
         bail!("the token {} cannot be read", layout::token_file(dir).display());
     };
-    let not_running = if supervised { "restarting" } else { "stopped" };
+    let not_running = |name: &str| {
+        let restarts = supervised && !layout::hold_file(dir, name).exists();
+        if restarts { "restarting" } else { "stopped" }.to_owned()
+    };
 
-    let mut reply = None;
-    for coordinator in &mut status.coordinators {
+    let ask = async |coordinator: &mut Coordinator| {
         coordinator.pid = pid(&coordinator.name);
-        coordinator.state = not_running.to_owned();
-        if coordinator.pid.is_some() {
-            match rpc::cluster_status(&layout::loopback(coordinator.port), token).await {
-                Ok(answer) => {
-                    coordinator.state = "running".to_owned();
-                    reply = reply.or(Some(answer));
-                }
-                Err(_) => coordinator.state = "unreachable".to_owned(),
-            }
+        coordinator.state = not_running(&coordinator.name);
+        coordinator.pid?;
+        let answer = rpc::cluster_status(&layout::loopback(coordinator.port), token).await;
+        coordinator.state = if answer.is_ok() { "running" } else { "unreachable" }.to_owned();
+        answer.ok().map(Status::of_reply)
+    };
+    let told = join_all(status.coordinators.iter_mut().map(ask)).await.into_iter().flatten();
+    let told = told.reduce(|one, other| if one.groups.is_empty() { other } else { one }).unwrap_or_default();
+    status.shards = told.shards;
+    let mut told_nodes = HashMap::new();
+    for mut group in told.groups {
+        told_nodes.extend(group.nodes.drain(..).map(|node| (node.name.clone(), node)));
+        if let Some(known) = status.groups.iter_mut().find(|known| known.name == group.name) {
+            known.epoch = group.epoch;
         }
     }
-    match reply.filter(|reply| !reply.groups.is_empty()) {
-        Some(reply) => {
-            let told = Status::of_reply(reply);
-            status.groups = told.groups;
-            status.shards = told.shards;
+
+    // Without a coordinator that knows the directory, the agents are asked; so are those it has not heard of yet.
+    let see = async |node: &mut Node, told: Option<Node>| {
+        let planned = node.clone();
+        *node = match told {
+            Some(told) => told,
+            None => match rpc::node_state(&planned.agent.address, token).await {
+                Ok(state) => Node::of_state(state, planned.agent.address.clone()),
+                Err(error) => Node { state: UNREACHABLE.to_owned(), reason: format!("{error:#}"), ..planned.clone() },
+            },
+        };
+        let agent = pid(&node.name);
+        if node.state != UNREACHABLE {
+            node.agent.pid = agent.or(node.agent.pid);
+            return;
         }
-        None => {
-            for node in status.groups.iter_mut().flat_map(|group| &mut group.nodes) {
-                match rpc::node_state(&node.agent.address, token).await {
-                    Ok(state) => *node = Node::of_state(state, node.agent.address.clone()),
-                    Err(error) => {
-                        node.state = "unreachable".to_owned();
-                        node.reason = format!("{error:#}");
-                    }
-                }
-            }
+        // An agent that does not answer says nothing of its processes; the folder does.
+        *node = Node { state: node.state.clone(), reason: node.reason.clone(), ..planned };
+        node.agent.pid = agent;
+        node.pid = process::postmaster(&layout::data_dir(dir, &node.name)).map(|process| process.pid);
+        if agent.is_none() {
+            node.state = not_running(&node.name);
         }
-    }
-    // An agent that does not answer says nothing of its processes; the folder does.
-    for node in status.groups.iter_mut().flat_map(|group| &mut group.nodes) {
-        let Some(known) = cluster.nodes.iter().find(|known| known.name == node.name) else { continue };
-        node.agent.pid = pid(&node.name).or(node.agent.pid.filter(|_| node.state != "unreachable"));
-        if node.state == "unreachable" {
-            let planned = Node::of_layout(dir, known);
-            node.host = planned.host;
-            node.port = planned.port;
-            node.zone = planned.zone;
-            node.capacity = planned.capacity;
-            node.data_dir = planned.data_dir;
-            node.pid = process::postmaster(&layout::data_dir(dir, &node.name)).map(|process| process.pid);
-            if node.agent.pid.is_none() {
-                node.state = not_running.to_owned();
-            }
-        }
+    };
+    let nodes = status.groups.iter_mut().flat_map(|group| &mut group.nodes);
+    join_all(nodes.map(|node| {
+        let told = told_nodes.remove(&node.name);
+        see(node, told)
+    }))
+    .await;
+    for group in &mut status.groups {
+        group.epoch = group.nodes.iter().map(|node| node.epoch).fold(group.epoch, u64::max);
     }
     Ok(status)
 }
@@ -191,7 +195,7 @@ impl Status {
                 Some(group) => group.nodes.push(shown),
                 None => groups.push(Group {
                     name: node.group.clone(),
-                    home: node.group == cluster.home().group,
+                    home: node.group == cluster.home(),
                     epoch: 1,
                     nodes: vec![shown],
                 }),
@@ -236,6 +240,9 @@ impl Node {
             role: "none".to_owned(),
             state: "stopped".to_owned(),
             reason: String::new(),
+            epoch: 0,
+            lease_ms: 0,
+            lag_ms: 0,
             zone: node.zone.clone(),
             capacity: node.capacity,
             host: "127.0.0.1".to_owned(),
@@ -249,12 +256,16 @@ impl Node {
     }
 
     fn of_state(state: NodeState, address: String) -> Self {
-        let role = if matches!(state.role.as_str(), "primary" | "replica") { state.role } else { "none".to_owned() };
+        let has_role = matches!(state.role.as_str(), "primary" | "replica") && state.state != UNREACHABLE;
+        let role = if has_role { state.role } else { "none".to_owned() };
         Self {
             name: state.name,
             role,
             state: state.state,
             reason: state.reason,
+            epoch: state.epoch.max(state.group_epoch),
+            lease_ms: state.lease_ms,
+            lag_ms: state.lag_ms,
             zone: state.zone,
             capacity: state.capacity,
             host: state.postgres_host,
@@ -264,6 +275,22 @@ impl Node {
             agent: Agent { address, pid: nonzero(state.agent_pid) },
             lag_bytes: state.lag_bytes,
             load: state.load,
+        }
+    }
+}
+
+impl Node {
+    /// `4.9 s`, how long it may lead without hearing from the lease store.
+    fn lease(&self) -> String {
+        if self.lease_ms == 0 { "-".to_owned() } else { format!("{:.1} s", self.lease_ms as f64 / 1e3) }
+    }
+
+    /// `1.5 MiB, 0.2 s`, what a replica has yet to replay, and since when.
+    fn lag(&self) -> String {
+        if self.role == "replica" {
+            format!("{}, {:.1} s", human_bytes(self.lag_bytes), self.lag_ms as f64 / 1e3)
+        } else {
+            "-".to_owned()
         }
     }
 }
@@ -283,9 +310,23 @@ impl std::fmt::Display for Status {
         for c in &self.coordinators {
             coordinators.add_row([c.name.clone(), format!("{}:{}", c.host, c.port), pid(c.pid), c.state.clone()]);
         }
-        let header =
-            ["GROUP", "NODE", "ROLE", "STATE", "EPOCH", "POSTGRESQL", "PID", "AGENT", "AGENT PID", "LAG", "LOAD"];
-        let mut nodes = table(header, &[4, 6, 8, 9, 10]);
+        let header = [
+            "GROUP",
+            "NODE",
+            "ROLE",
+            "STATE",
+            "EPOCH",
+            "LEASE",
+            "LAG",
+            "ZONE",
+            "CAPACITY",
+            "LOAD",
+            "POSTGRESQL",
+            "PID",
+            "AGENT",
+            "AGENT PID",
+        ];
+        let mut nodes = table(header, &[4, 5, 6, 8, 9, 11, 13]);
         for group in &self.groups {
             for node in &group.nodes {
                 let reason = if node.reason.is_empty() { String::new() } else { format!(" ({})", node.reason) };
@@ -294,13 +335,16 @@ impl std::fmt::Display for Status {
                     node.name.clone(),
                     node.role.clone(),
                     format!("{}{reason}", node.state),
-                    group.epoch.to_string(),
+                    if node.epoch == 0 { group.epoch } else { node.epoch }.to_string(),
+                    node.lease(),
+                    node.lag(),
+                    node.zone.clone(),
+                    node.capacity.to_string(),
+                    format!("{:.2}", node.load),
                     format!("{}:{}", node.host, node.port),
                     pid(node.pid),
                     node.agent.address.clone(),
                     pid(node.agent.pid),
-                    human_bytes(node.lag_bytes),
-                    format!("{:.2}", node.load),
                 ]);
             }
         }

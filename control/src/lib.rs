@@ -5,6 +5,7 @@
 
 pub mod arbiter;
 pub mod clock;
+pub mod decide;
 pub mod quorum;
 pub mod record;
 pub mod store;

@@ -1,6 +1,6 @@
 //! What the members of a group agree on: one value in the lease store, changed only as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,8 @@ pub struct GroupRecord {
     pub electorate: Electorate,
     /// By name.
     pub members: BTreeMap<String, Member>,
+    /// Members that an operator removed; they come back only with an empty data directory.
+    pub removed: BTreeSet<String>,
     pub policy: Policy,
     /// What the operator asked for and the members have yet to do.
     pub wish: Wish,
@@ -26,6 +28,11 @@ impl GroupRecord {
     /// Whether the leader of `epoch` got as far as serving.
     pub fn is_established(&self, epoch: u64) -> bool {
         self.history.last().is_some_and(|reign| reign.epoch == epoch)
+    }
+
+    /// The last established timeline.
+    pub fn timeline(&self) -> u32 {
+        self.history.last().map_or(0, |reign| reign.timeline)
     }
 }
 

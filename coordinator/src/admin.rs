@@ -10,8 +10,9 @@ use atoll_proto::auth::Token;
 use atoll_proto::v1::admin_server::{Admin, AdminServer as GrpcServer};
 use atoll_proto::v1::leases_server::LeasesServer;
 use atoll_proto::v1::{
-    AddNodeReply, AddNodeRequest, BootstrapReply, BootstrapRequest, CoordinatorStatus, GroupDone, GroupRequest,
-    GroupStatus, HistoryReply, HistoryRequest, NodeStatus, ShardStatus, StatusReply, StatusRequest,
+    AddNodeReply, AddNodeRequest, BootstrapReply, BootstrapRequest, CoordinatorStatus, DrainReply, DrainRequest,
+    GroupDone, GroupRequest, GroupStatus, HistoryReply, HistoryRequest, NodeStatus, ShardStatus, StatusReply,
+    StatusRequest,
 };
 use futures_util::future::join_all;
 use tokio::net::TcpStream;
@@ -19,13 +20,13 @@ use tokio::runtime::{self, Handle};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::directory::sizes::{Sizes, measure};
 use crate::directory::{Keeper, bootstrap};
+use crate::drain::Drain;
 use crate::error::{Error, sqlstate};
 
 /// Connections handed over and not yet taken up.
@@ -58,9 +59,9 @@ impl AdminServer {
         keeper: Arc<Keeper>,
         arbiter: Arbiter,
         token: &Token,
-        shutdown: CancellationToken,
+        drain: Arc<Drain>,
     ) -> io::Result<Self> {
-        let service = Service { identity, keeper, shutdown, control: Handle::current() };
+        let service = Service { identity, keeper, drain, control: Handle::current() };
         let routes = Routes::new(GrpcServer::with_interceptor(service, token.check()));
         Self::serve(routes.add_service(LeasesServer::with_interceptor(arbiter, token.check())))
     }
@@ -98,7 +99,7 @@ impl AdminServer {
 struct Service {
     identity: Identity,
     keeper: Arc<Keeper>,
-    shutdown: CancellationToken,
+    drain: Arc<Drain>,
     control: Handle,
 }
 
@@ -166,7 +167,7 @@ impl Service {
             })
             .collect();
         shards.sort_by_key(|shard| shard.id);
-        let state = match (self.shutdown.is_cancelled(), self.keeper.is_ready()) {
+        let state = match (self.drain.begun.is_cancelled(), self.keeper.is_ready()) {
             (true, _) => "stopping",
             (false, true) => "running",
             (false, false) => "starting",
@@ -189,6 +190,12 @@ impl Service {
 impl Admin for Service {
     async fn group(&self, _: Request<GroupRequest>) -> Result<Response<GroupDone>, Status> {
         Err(Status::unimplemented("groups"))
+    }
+
+    async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        tracing::info!("draining: idle sessions end now, new ones are refused");
+        let sessions = u32::try_from(self.drain.run().await).unwrap_or(u32::MAX);
+        Ok(Response::new(DrainReply { sessions }))
     }
 
     async fn history(&self, _: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {

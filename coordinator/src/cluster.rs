@@ -1,15 +1,14 @@
 //! What every session of the coordinator shares.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use atoll_proto::auth::Token;
 use rustls::ServerConfig;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::directory::Keeper;
 use crate::directory::recovery::LiveTransactions;
+use crate::drain::Drain;
 use crate::error::{Error, Result};
 use crate::session::cancel::CancelRegistry;
 
@@ -24,11 +23,10 @@ pub struct Cluster {
     pub control: tokio::runtime::Handle,
     pub cancels: Arc<CancelRegistry>,
     pub live: Arc<LiveTransactions>,
-    /// Sessions now connected.
-    pub connections: AtomicUsize,
+    /// Counts sessions, and ends them when the coordinator stops.
+    pub drain: Arc<Drain>,
     /// `None`: SSLRequest is declined.
     pub tls: Option<Arc<ServerConfig>>,
-    pub shutdown: CancellationToken,
     /// The cluster's superuser, and the directory's database.
     pub superuser: Arc<str>,
     pub directory_database: Arc<str>,

@@ -14,10 +14,12 @@ pub struct Config {
     pub listen: String,
     /// File that holds the cluster token. Read before root is given up.
     pub token_file: PathBuf,
-    /// host:port of the home node's agent, from which the directory is read.
+    /// host:port of the agent of one of home's nodes: the directory is read from home's primary.
     pub home_address: String,
-    /// The home node's agent's Unix socket, when it may be on this host; empty otherwise.
+    /// That agent's Unix socket, when it may be on this host; empty otherwise.
     pub home_socket: String,
+    /// host:port of the agents of home's nodes, so that the primary is found when the one above is away.
+    pub home_nodes: Vec<String>,
     pub home_group: String,
     /// File in which this coordinator, as the only one, keeps the leases of all groups; empty: it hosts no arbiter.
     pub arbiter_file: PathBuf,
@@ -58,6 +60,7 @@ impl Default for Config {
             token_file: PathBuf::new(),
             home_address: "127.0.0.1:6440".into(),
             home_socket: String::new(),
+            home_nodes: Vec::new(),
             home_group: "g1".into(),
             arbiter_file: PathBuf::new(),
             auth: "scram".into(),
@@ -98,6 +101,14 @@ pub enum InvalidConfig {
 }
 
 impl Config {
+    /// The agents of home's nodes that are known beforehand: address and Unix socket, which may be empty.
+    pub fn home_agents(&self) -> Vec<(String, String)> {
+        let mut agents = vec![(self.home_address.clone(), self.home_socket.clone())];
+        let others = self.home_nodes.iter().filter(|address| **address != self.home_address);
+        agents.extend(others.map(|address| (address.clone(), String::new())));
+        agents
+    }
+
     /// Checks what a single value does not show, and decides what was left open (`workers`).
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod sqlstate {
     pub const UNDEFINED_STATEMENT: &str = "26000";
     pub const UNDEFINED_CURSOR: &str = "34000";
     pub const SERIALIZATION_FAILURE: &str = "40001";
+    pub const UNDEFINED_OBJECT: &str = "42704";
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
     pub const LIMIT_EXCEEDED: &str = "54000";
     pub const QUERY_CANCELED: &str = "57014";

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use atoll_proto::auth::Token;
 use atoll_proto::v1::lanes_client::LanesClient;
 use atoll_proto::v1::{
-    CancelRequest, Fragment, FragmentDone, LaneOpen, LaneOpened, LaneRequest, lane_reply, lane_request,
+    CancelRequest, Fragment, FragmentDone, LaneOpen, LaneOpened, LaneReply, LaneRequest, lane_reply, lane_request,
 };
 use atoll_wire::backend::{self, Column, decode};
 use atoll_wire::frames::next_frame;
@@ -16,6 +17,7 @@ use atoll_wire::frontend;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Streaming;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -81,14 +83,23 @@ pub enum Reply {
     FragmentDone(FragmentDone),
 }
 
+/// Where the next reply came from.
+enum Next {
+    Direct(std::io::Result<Bytes>),
+    Streamed(Result<Option<LaneReply>, tonic::Status>),
+    Fenced,
+}
+
 /// One backend, for as long as this value lives; dropping it ends the backend and rolls back what it had open.
 pub struct Lane {
     requests: mpsc::Sender<LaneRequest>,
-    replies: Streaming<atoll_proto::v1::LaneReply>,
+    replies: Streaming<LaneReply>,
     /// The backend's own socket, where the agent is on this host: frames travel on it, fragments on the stream.
     direct: Option<Direct>,
     /// A fragment runs: what comes next comes on the stream.
     fragment: bool,
+    /// Resolves when the group has a newer primary than this one.
+    fenced: Pin<Box<WaitForCancellationFutureOwned>>,
     channel: Arc<NodeChannel>,
     pub backend_pid: u32,
     /// ParameterStatus values the backend announced at login.
@@ -136,7 +147,11 @@ pub struct LaneSpec<'a> {
     pub database: &'a str,
     pub role: &'a str,
     pub epoch: u64,
+    /// For reads that a replica may answer.
+    pub replica: bool,
     pub wait: Duration,
+    /// Cuts the lane when it is cancelled, whatever it is in the middle of.
+    pub fence: &'a CancellationToken,
 }
 
 impl Lane {
@@ -155,7 +170,7 @@ impl Lane {
             parameters: [("client_encoding".to_owned(), "UTF8".to_owned())].into(),
             wait_ms_max: u32::try_from(spec.wait.as_millis()).unwrap_or(u32::MAX),
             hand_over: channel.same_host,
-            replica: false,
+            replica: spec.replica,
         };
         requests
             .try_send(LaneRequest { kind: Some(lane_request::Kind::Open(open)) })
@@ -173,6 +188,7 @@ impl Lane {
                 replies,
                 direct: fetch(&opened).await,
                 fragment: false,
+                fenced: Box::pin(spec.fence.clone().cancelled_owned()),
                 channel: channel.clone(),
                 backend_pid: opened.backend_pid,
                 parameters: opened.parameters,
@@ -245,30 +261,45 @@ impl Lane {
         if let Some(frames) = self.unread.take() {
             return Ok(Reply::Frames(frames));
         }
-        if let Some(direct) = self.direct.as_mut().filter(|_| !self.fragment) {
-            return match direct.receive().await {
-                Ok(frames) => Ok(Reply::Frames(frames)),
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(self.lost("the backend ended")),
-                Err(error) => Err(self.lost(error.to_string())),
-            };
+        let direct = self.direct.as_mut().filter(|_| !self.fragment);
+        let next = async {
+            match direct {
+                Some(direct) => Next::Direct(direct.receive().await),
+                None => Next::Streamed(self.replies.message().await),
+            }
+        };
+        let next = tokio::select! {
+            biased;
+            () = &mut self.fenced => Next::Fenced,
+            next = next => next,
+        };
+        match next {
+            Next::Fenced => Err(self.lost("its group has a newer primary")),
+            Next::Direct(Ok(frames)) => Ok(Reply::Frames(frames)),
+            Next::Direct(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(self.lost("the backend ended"))
+            }
+            Next::Direct(Err(error)) => Err(self.lost(error.to_string())),
+            Next::Streamed(Ok(Some(reply))) => self.streamed(reply),
+            Next::Streamed(Ok(None)) => Err(self.lost("the backend ended")),
+            Next::Streamed(Err(status)) => Err(self.lost(status_reason(&status))),
         }
-        match self.replies.message().await {
-            Ok(Some(reply)) => match reply.kind {
-                Some(lane_reply::Kind::Frames(frames)) => Ok(Reply::Frames(frames)),
-                Some(lane_reply::Kind::Arrow(chunk)) => Ok(Reply::Arrow(chunk)),
-                Some(lane_reply::Kind::FragmentDone(done)) => {
-                    self.busy = false;
-                    self.fragment = false;
-                    self.transaction_status = done.transaction_status as u8;
-                    if let Some(direct) = &mut self.direct {
-                        direct.prepend(&done.rest);
-                    }
-                    Ok(Reply::FragmentDone(done))
+    }
+
+    fn streamed(&mut self, reply: LaneReply) -> Result<Reply> {
+        match reply.kind {
+            Some(lane_reply::Kind::Frames(frames)) => Ok(Reply::Frames(frames)),
+            Some(lane_reply::Kind::Arrow(chunk)) => Ok(Reply::Arrow(chunk)),
+            Some(lane_reply::Kind::FragmentDone(done)) => {
+                self.busy = false;
+                self.fragment = false;
+                self.transaction_status = done.transaction_status as u8;
+                if let Some(direct) = &mut self.direct {
+                    direct.prepend(&done.rest);
                 }
-                _ => Err(self.lost("the agent broke the protocol")),
-            },
-            Ok(None) => Err(self.lost("the backend ended")),
-            Err(status) => Err(self.lost(status_reason(&status))),
+                Ok(Reply::FragmentDone(done))
+            }
+            _ => Err(self.lost("the agent broke the protocol")),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod config;
 pub mod ddl;
 mod direct;
 pub mod directory;
+pub mod drain;
 pub mod error;
 pub mod execute;
 pub mod facts;

@@ -22,16 +22,11 @@ pub struct WorkerHandle {
     pub worker: Arc<Worker>,
 }
 
-/// Accepts until the coordinator shuts down.
+/// Accepts for as long as the process lives: while it is stopping, clients may still cancel, and admin calls are still answered.
 pub async fn serve(listener: TcpListener, workers: Vec<WorkerHandle>, admin: Arc<AdminServer>) {
-    let shutdown = workers[0].worker.cluster.shutdown.clone();
     let mut next = 0;
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => return,
-        };
-        match accepted {
+        match listener.accept().await {
             Ok((socket, _)) => {
                 let worker = workers[next % workers.len()].clone();
                 next += 1;

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -11,6 +10,7 @@ use atoll_coordinator::admin::{AdminServer, Identity};
 use atoll_coordinator::cluster::Cluster;
 use atoll_coordinator::config::Config;
 use atoll_coordinator::directory::{DIRECTORY_DATABASE, Keeper, KeeperSettings, bootstrap, recovery};
+use atoll_coordinator::drain::Drain;
 use atoll_coordinator::listener::{self, WorkerHandle};
 use atoll_coordinator::session::tls;
 use atoll_coordinator::worker::Worker;
@@ -70,7 +70,7 @@ async fn serve(
 ) -> Result<()> {
     let listener =
         TcpListener::bind(&config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
-    let shutdown = CancellationToken::new();
+    let drain = Arc::new(Drain::new(Duration::from_secs(config.drain_seconds_max)));
     let arbiter = if config.arbiter_file.as_os_str().is_empty() {
         Arbiter::none()
     } else {
@@ -79,8 +79,7 @@ async fn serve(
     };
     let keeper = Keeper::start(KeeperSettings {
         coordinator: config.name.clone(),
-        home_address: config.home_address.clone(),
-        home_socket: config.home_socket.clone(),
+        home_nodes: config.home_agents(),
         home_group: config.home_group.clone(),
         token: token.clone(),
         secret: secret.clone(),
@@ -89,10 +88,9 @@ async fn serve(
     recovery::start(&keeper, Arc::clone(&live));
     let address = listener.local_addr()?;
     let identity = Identity { name: config.name.clone(), host: address.ip().to_string(), port: address.port() };
-    let admin = Arc::new(AdminServer::start(identity, keeper.clone(), arbiter, &token, shutdown.clone())?);
+    let admin = Arc::new(AdminServer::start(identity, keeper.clone(), arbiter, &token, drain.clone())?);
     let options = EngineOptions { memory_bytes: config.merge_memory_bytes as usize, ..EngineOptions::default() };
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let drain = Duration::from_secs(config.drain_seconds_max);
     let cluster = Arc::new(Cluster {
         token,
         secret,
@@ -101,9 +99,8 @@ async fn serve(
         control,
         cancels: Arc::default(),
         live,
-        connections: AtomicUsize::new(0),
+        drain: drain.clone(),
         tls,
-        shutdown: shutdown.clone(),
         superuser: "postgres".into(),
         directory_database: DIRECTORY_DATABASE.into(),
         incarnation: format!("{:x}", started.as_millis()),
@@ -111,7 +108,7 @@ async fn serve(
     });
     let workers = (0..cluster.config.workers).map(|index| start_worker(index, &cluster)).collect::<Result<Vec<_>>>()?;
     tracing::info!(listen = %listener.local_addr()?, "accepting connections");
-    let accepting = tokio::spawn(listener::serve(listener, workers, admin));
+    tokio::spawn(listener::serve(listener, workers, admin));
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -119,13 +116,8 @@ async fn serve(
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("stopping: idle sessions end now, others have {} s", drain.as_secs());
-    shutdown.cancel();
-    accepting.await?;
-    let deadline = tokio::time::Instant::now() + drain;
-    while cluster.connections.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    tracing::info!("stopping: idle sessions end now, others have {} s", cluster.config.drain_seconds_max);
+    drain.run().await;
     // Sessions still at work are cut off; their backends roll back.
     std::process::exit(0)
 }
@@ -137,5 +129,7 @@ fn start_worker(index: usize, cluster: &Arc<Cluster>) -> Result<WorkerHandle> {
     std::thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
-    Ok(WorkerHandle { runtime: handle, worker: Arc::new(Worker::new(cluster.clone())) })
+    let worker = Arc::new(Worker::new(cluster.clone()));
+    handle.spawn(worker.clone().follow_leaders());
+    Ok(WorkerHandle { runtime: handle, worker })
 }

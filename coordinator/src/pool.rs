@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use atoll_planner::directory::Node;
 use tokio::sync::oneshot;
 
+use crate::directory::leaders::Leader;
 use crate::error::{Error, Result, sqlstate};
 use crate::lane::{Lane, LaneSpec, NodeChannel};
 
@@ -49,7 +51,7 @@ pub enum Fit {
 
 pub struct Pool {
     channel: Arc<NodeChannel>,
-    epoch: u64,
+    leader: Arc<Leader>,
     limits: PoolLimits,
     state: Mutex<State>,
 }
@@ -60,6 +62,8 @@ struct State {
     idle: Vec<(LaneKey, Lane)>,
     /// Idle ones included.
     open: usize,
+    /// Another pool has taken its place: nothing is kept any more.
+    retired: bool,
     waiting_joining: VecDeque<oneshot::Sender<()>>,
     waiting_fresh: VecDeque<oneshot::Sender<()>>,
 }
@@ -94,12 +98,21 @@ pub struct Pooled {
 }
 
 impl Pool {
-    pub fn new(channel: Arc<NodeChannel>, epoch: u64, limits: PoolLimits) -> Self {
-        Self { channel, epoch, limits, state: Mutex::default() }
+    pub fn new(channel: Arc<NodeChannel>, leader: Arc<Leader>, limits: PoolLimits) -> Self {
+        Self { channel, leader, limits, state: Mutex::default() }
     }
 
-    pub fn epoch(&self) -> u64 {
-        self.epoch
+    /// The primary's.
+    pub fn term(&self) -> u64 {
+        self.leader.term
+    }
+
+    pub fn node(&self) -> &Node {
+        &self.leader.node
+    }
+
+    pub fn channel(&self) -> &Arc<NodeChannel> {
+        &self.channel
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -181,7 +194,14 @@ impl Pool {
     async fn open(self: &Arc<Self>, key: &LaneKey) -> Result<Pooled> {
         // The slot is given back when opening fails or is abandoned.
         let mut pooled = Pooled { lane: None, key: key.clone(), pool: self.clone(), returned: false };
-        let spec = LaneSpec { database: &key.database, role: &key.role, epoch: self.epoch, wait: self.limits.wait_max };
+        let spec = LaneSpec {
+            database: &key.database,
+            role: &key.role,
+            epoch: self.leader.epoch,
+            replica: false,
+            wait: self.limits.wait_max,
+            fence: &self.leader.fence,
+        };
         pooled.lane = Some(Lane::open(&self.channel, spec).await?);
         Ok(pooled)
     }
@@ -189,8 +209,8 @@ impl Pool {
     fn put_back(&self, lane: Option<(LaneKey, Lane)>) {
         let mut state = self.state();
         match lane {
-            Some(entry) => state.idle.push(entry),
-            None => state.open -= 1,
+            Some(entry) if !state.retired => state.idle.push(entry),
+            _ => state.open -= 1,
         }
         while let Some(next) = state.waiting_joining.pop_front().or_else(|| state.waiting_fresh.pop_front()) {
             if next.send(()).is_ok() {
@@ -199,9 +219,10 @@ impl Pool {
         }
     }
 
-    /// Closes every idle lane (the directory moved on: another epoch, or the node left).
-    pub fn close_idle(&self) {
+    /// Closes every idle lane now, and the others as they come back: the node is not the primary any more, or began anew.
+    pub fn retire(&self) {
         let mut state = self.state();
+        state.retired = true;
         state.open -= state.idle.len();
         state.idle.clear();
     }

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use atoll_planner::directory::{Directory, GroupIndex};
 use atoll_proto::auth::Token;
-use atoll_proto::channel::{MESSAGE_BYTES_MAX, connect_lazy};
+use atoll_proto::channel::{MESSAGE_BYTES_MAX, connect_lazy, is_on_this_host};
 use atoll_proto::v1::lanes_client::LanesClient;
 
 use crate::cluster::Cluster;
+use crate::directory::leaders::Leader;
 use crate::error::{Error, Result};
 use crate::lane::NodeChannel;
 use crate::plans::PlanCache;
@@ -20,8 +20,8 @@ use crate::pool::{Pool, PoolLimits};
 pub struct Worker {
     pub cluster: Arc<Cluster>,
     pub plans: PlanCache,
-    /// By node name.
-    pools: Mutex<HashMap<String, Arc<Pool>>>,
+    /// By group.
+    pools: Mutex<HashMap<Arc<str>, Arc<Pool>>>,
 }
 
 /// The way to an agent, for use on the current runtime.
@@ -29,7 +29,8 @@ pub struct Worker {
 /// # Errors
 /// 57P03 when the address is not one.
 pub fn node_channel(node: &str, address: &str, socket: &str, token: &Token) -> Result<Arc<NodeChannel>> {
-    let socket = (!socket.is_empty()).then(|| Path::new(socket)).filter(|path| path.exists());
+    let socket = (!socket.is_empty()).then(|| Path::new(socket));
+    let socket = socket.filter(|path| path.exists() && is_on_this_host(address));
     let channel = connect_lazy(address, socket)
         .map_err(|error| Error::LaneLost { node: node.to_owned(), reason: error.to_string() })?;
     let client = LanesClient::with_interceptor(channel, token.clone())
@@ -44,35 +45,46 @@ impl Worker {
         Self { cluster, plans, pools: Mutex::default() }
     }
 
-    /// The pool of lanes to a group's primary.
+    /// The pool of lanes to a primary. One of an earlier primary of the group is given up.
     ///
     /// # Errors
-    /// 57P03 when the group has no node that could serve.
-    pub fn pool(&self, directory: &Directory, group: GroupIndex) -> Result<Arc<Pool>> {
-        let group = directory
-            .groups
-            .get(group.0)
-            .ok_or_else(|| Error::internal(format!("the directory has no group number {}", group.0)))?;
-        let node = group
-            .nodes
-            .first()
-            .ok_or_else(|| Error::LaneLost { node: group.name.clone(), reason: "the group has no node".to_owned() })?;
+    /// 57P03 when its address is unusable.
+    pub fn pool(&self, leader: &Arc<Leader>) -> Result<Arc<Pool>> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = pools.get(&node.name)
-            && pool.epoch() == group.epoch
-        {
+        let known = pools.get(&leader.group);
+        if let Some(pool) = known.filter(|pool| pool.term() == leader.term) {
             return Ok(pool.clone());
         }
-        let channel = node_channel(&node.name, &node.agent_address, &node.agent_socket, &self.cluster.token)?;
+        let node = &leader.node;
+        let channel = match known.filter(|pool| *pool.node() == *node) {
+            Some(pool) => pool.channel().clone(),
+            None => node_channel(&node.name, &node.agent_address, &node.agent_socket, &self.cluster.token)?,
+        };
         let config = &self.cluster.config;
         let limits = PoolLimits {
             lanes_max: (config.pool_lanes_max / config.workers.max(1)).max(2),
             wait_max: Duration::from_millis(config.pool_wait_ms_max),
         };
-        let pool = Arc::new(Pool::new(channel, group.epoch, limits));
-        if let Some(old) = pools.insert(node.name.clone(), pool.clone()) {
-            old.close_idle();
+        let pool = Arc::new(Pool::new(channel, leader.clone(), limits));
+        if let Some(old) = pools.insert(leader.group.clone(), pool.clone()) {
+            old.retire();
         }
         Ok(pool)
+    }
+
+    /// Gives up what is kept of primaries as soon as they are none any more; forever, on the worker's own runtime.
+    pub async fn follow_leaders(self: Arc<Self>) {
+        let leaders = self.cluster.keeper.leaders().clone();
+        let mut changes = leaders.changes();
+        while changes.changed().await.is_ok() {
+            let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            pools.retain(|group, pool| {
+                let stays = leaders.last(group).is_some_and(|leader| leader.term == pool.term());
+                if !stays {
+                    pool.retire();
+                }
+                stays
+            });
+        }
     }
 }

@@ -12,14 +12,15 @@ use atoll_proto::auth::Token;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::governor::Governor;
 use crate::lanes::handover;
 use crate::lanes::slots::Slots;
 use crate::meters::Meters;
-use crate::node::Shared;
+use crate::node::{Membership, Shared};
 use crate::postgres::PostgresError;
 use crate::postgres::keeper::Keeper;
 use crate::serve::{Workers, accept, listen_unix};
-use crate::settings::{InvalidSettings, Settings};
+use crate::settings::{InvalidSettings, LeaseStoreKind, Settings};
 
 /// How long workers may take to say goodbye to their coordinators.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
@@ -39,14 +40,25 @@ pub enum AgentError {
     Workers(io::Error),
     #[error(transparent)]
     Postgres(#[from] PostgresError),
+    #[error("lease_endpoints: {0}")]
+    LeaseStore(#[from] atoll_control::store::OpenError),
+    #[error("what the node remembers beside {path}: {source}", path = path.display())]
+    Memory { path: PathBuf, source: io::Error },
 }
 
-/// Serves one node until `stop`, then stops its PostgreSQL. The process must already be the OS user that PostgreSQL runs as.
+/// Who looks after PostgreSQL.
+enum Warden {
+    /// Alone, always the primary.
+    Keeper(Keeper),
+    Governor(Box<Governor>),
+}
+
+/// Serves one node until `stop`, then stops its PostgreSQL. `secret` is the cluster token's text. The process must already be the OS user that PostgreSQL runs as.
 ///
 /// # Errors
 /// When something it needs cannot be had at the start (PostgreSQL included), or PostgreSQL cannot be stopped. Later
 /// deaths of PostgreSQL are not errors: it is restarted.
-pub async fn run(settings: Settings, token: Token, stop: CancellationToken) -> Result<(), AgentError> {
+pub async fn run(settings: Settings, token: Token, secret: &str, stop: CancellationToken) -> Result<(), AgentError> {
     settings.validate()?;
     let _lock = lock_run_dir(&settings)?;
     let listen = settings.listen_address()?;
@@ -60,7 +72,14 @@ pub async fn run(settings: Settings, token: Token, stop: CancellationToken) -> R
     };
     let (unix, fetched) = (listen_at(&socket)?, listen_at(&handover)?);
 
-    let (keeper, status) = Keeper::new(settings.clone());
+    let (warden, status, group) = if settings.lease_store == LeaseStoreKind::None {
+        let (keeper, status) = Keeper::new(settings.clone());
+        (Warden::Keeper(keeper), status, None)
+    } else {
+        let governed = Governor::new(settings.clone(), &token, secret)?;
+        let group = Membership { desk: governed.desk, lease: governed.lease };
+        (Warden::Governor(Box::new(governed.governor)), governed.status, Some(group))
+    };
     let closing = CancellationToken::new();
     let shared = Arc::new(Shared {
         slots: Slots::new(settings.lanes_max),
@@ -68,6 +87,7 @@ pub async fn run(settings: Settings, token: Token, stop: CancellationToken) -> R
         handovers: Arc::default(),
         closing: closing.clone(),
         status,
+        group,
         settings,
     });
     let workers = Workers::start(worker_count(&shared.settings), &shared, &token).map_err(AgentError::Workers)?;
@@ -75,11 +95,16 @@ pub async fn run(settings: Settings, token: Token, stop: CancellationToken) -> R
     tracing::info!(name, group, listen, "serving");
 
     let postgres = async {
-        let started = tokio::select! {
-            started = keeper.start() => started?,
-            () = stop.cancelled() => return keeper.stop_what_runs().await,
-        };
-        keeper.keep(started, stop).await
+        match warden {
+            Warden::Keeper(keeper) => {
+                let started = tokio::select! {
+                    started = keeper.start() => started?,
+                    () = stop.cancelled() => return Ok(keeper.stop_what_runs().await?),
+                };
+                Ok(keeper.keep(started, stop).await?)
+            }
+            Warden::Governor(governor) => governor.run(stop).await,
+        }
     };
     let ended = tokio::select! {
         ended = postgres => ended,
@@ -91,7 +116,7 @@ pub async fn run(settings: Settings, token: Token, stop: CancellationToken) -> R
     // The next agent makes a new one; without it, nobody waits for an answer here.
     let _ = fs::remove_file(&socket);
     let _ = fs::remove_file(&handover);
-    Ok(ended?)
+    ended
 }
 
 fn worker_count(settings: &Settings) -> usize {

@@ -9,10 +9,12 @@
 //!    comes back, whole frames, undecoded; or runs a fragment and yields its rows as Arrow.
 //! 4. When the stream is dropped, for whatever reason, the backend ends: interrupted first if it is busy.
 //!
-//! Beside that, [`postgres::keeper::Keeper`] runs PostgreSQL (initdb, start, adopt, restart, stop) and [`node::Service`]
-//! reports how it is doing. The agent holds no routing knowledge: it knows nothing of shards.
+//! Beside that, the [`governor`] runs PostgreSQL as its group wants it: primary while it holds the lease, replica otherwise
+//! ([`postgres::Server`] does the work). Without a lease store [`postgres::keeper::Keeper`] keeps a lone primary running.
+//! [`node::Service`] reports how it is doing. The agent holds no routing knowledge: it knows nothing of shards.
 
 pub mod agent;
+pub mod governor;
 pub mod lanes;
 pub mod meters;
 pub mod node;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use atoll_agent::agent;
+use atoll_agent::governor::fence;
 use atoll_agent::settings::Settings;
 use atoll_proto::auth::Token;
 use atoll_settings::Start;
@@ -11,6 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == fence::ARGUMENT) {
+        return fence::run();
+    }
     let settings = match atoll_settings::start("atoll-agent", env!("CARGO_PKG_VERSION"), &Settings::default()) {
         Ok(Start::Run(settings)) => settings,
         Ok(Start::Print(text)) => {
@@ -54,7 +58,7 @@ fn serve(settings: Settings) -> anyhow::Result<()> {
             tracing::info!("asked to stop");
             asked.cancel();
         });
-        agent::run(settings, token, stop).await?;
+        agent::run(settings, token, &secret, stop).await?;
         Ok(())
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_proto::v1::node_server::Node;
-use atoll_proto::v1::{NodeState, StateRequest};
+use atoll_proto::v1::{MemberAddress, NodeState, StateRequest};
 use nix::sys::statvfs::statvfs;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,6 +14,10 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response};
 
+use crate::governor::clock::now_ms;
+use crate::governor::lease::Lease;
+use crate::governor::service::Desk;
+use crate::governor::standing::{Role, Standing};
 use crate::lanes::handover::Handovers;
 use crate::lanes::slots::Slots;
 use crate::meters::Meters;
@@ -23,6 +27,12 @@ use crate::settings::Settings;
 /// How often a watcher hears from the node when nothing changes.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How the node stands in its group.
+pub struct Membership {
+    pub desk: Arc<Desk>,
+    pub lease: Arc<Lease>,
+}
+
 /// What all workers of an agent share.
 pub struct Shared {
     pub settings: Settings,
@@ -30,14 +40,60 @@ pub struct Shared {
     pub status: watch::Receiver<Status>,
     pub slots: Arc<Slots>,
     pub meters: Meters,
+    /// Of a node whose leadership is decided by leases.
+    pub group: Option<Membership>,
     pub handovers: Arc<Handovers>,
     /// Cancelled when the agent stops serving.
     pub closing: CancellationToken,
 }
 
 impl Shared {
+    /// The epoch under which the node may be used now as a primary, or, `as_replica`, at least for reads; otherwise why it may not.
+    ///
+    /// # Errors
+    /// What to tell the caller.
+    pub fn epoch(&self, as_replica: bool) -> Result<u64, String> {
+        let Some(group) = &self.group else { return Ok(self.settings.epoch) };
+        let standing = group.desk.standing.borrow();
+        match standing.role {
+            Role::Primary => Ok(standing.epoch),
+            Role::Replica if as_replica => Ok(standing.epoch),
+            Role::Replica => Err(format!("node {} is a replica", self.settings.name)),
+            Role::None => Err(format!("node {} does not serve: {}", self.settings.name, standing.reason)),
+        }
+    }
+
     /// The node's state at this moment.
     pub fn state(&self) -> NodeState {
+        let state = self.own_state();
+        let Some(group) = &self.group else { return state };
+        let standing = group.desk.standing.borrow().clone();
+        let members = standing.record.members.into_iter().map(|(name, member)| MemberAddress {
+            name,
+            agent_address: member.agent_address,
+            agent_socket: member.agent_socket,
+            zone: member.zone,
+            capacity: member.capacity,
+        });
+        let left = group.lease.tenure().map_or(0, |tenure| tenure.deadline.saturating_sub(now_ms()));
+        let reason = if state.reason.is_empty() { standing.reason } else { state.reason.clone() };
+        NodeState {
+            role: standing.role.name().into(),
+            epoch: standing.epoch,
+            reason,
+            lag_bytes: standing.lag_bytes,
+            lsn: standing.lsn,
+            timeline: standing.timeline,
+            lag_ms: standing.lag_ms,
+            members: members.collect(),
+            group_epoch: standing.record.epoch,
+            leader: standing.leader.map(|leader| leader.node).unwrap_or_default(),
+            lease_ms: left,
+            ..state
+        }
+    }
+
+    fn own_state(&self) -> NodeState {
         let Settings { name, group, zone, capacity, epoch, .. } = self.settings.clone();
         let status = self.status.borrow().clone();
         NodeState {
@@ -91,6 +147,16 @@ impl Service {
     }
 }
 
+/// Completes when the node's place in its group has changed; never for one without a group.
+async fn standing_changed(standing: &mut Option<watch::Receiver<Standing>>) {
+    if let Some(standing) = standing
+        && standing.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
 /// A node's states, one after another.
 type States = Pin<Box<dyn Stream<Item = Result<NodeState, tonic::Status>> + Send>>;
 
@@ -106,6 +172,7 @@ impl Node for Service {
         let shared = Arc::clone(&self.shared);
         let states = async_stream::stream! {
             let mut status = shared.status.clone();
+            let mut standing = shared.group.as_ref().map(|group| group.desk.standing.clone());
             let mut ticks = interval(TICK);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -113,6 +180,7 @@ impl Node for Service {
                 tokio::select! {
                     _ = ticks.tick() => (),
                     changed = status.changed() => if changed.is_err() { return },
+                    () = standing_changed(&mut standing) => (),
                     () = shared.closing.cancelled() => return,
                 }
                 yield Ok(shared.state());

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use atoll_proto::auth::Token;
 use atoll_proto::channel::MESSAGE_BYTES_MAX;
+use atoll_proto::v1::group_server::GroupServer;
 use atoll_proto::v1::lanes_server::LanesServer;
 use atoll_proto::v1::node_server::NodeServer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,7 +28,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use crate::node::Shared;
-use crate::{lanes, node};
+use crate::{governor, lanes, node};
 
 /// Flow control as in `atoll_proto::channel`: bytes that may be in flight per stream and per connection.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -166,6 +167,8 @@ async fn serve(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let node = NodeServer::new(node::Service::new(Arc::clone(&shared)));
+    let desk = shared.group.as_ref().map(|group| Arc::clone(&group.desk));
+    let group = desk.map(|desk| GroupServer::new(governor::service::Service(desk)));
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -175,6 +178,7 @@ async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(InterceptedService::new(lanes, token.check()))
         .add_service(InterceptedService::new(node, token.check()))
+        .add_optional_service(group.map(|group| InterceptedService::new(group, token.check())))
         .serve_with_incoming_shutdown(OkStream(incoming), shared.closing.cancelled())
         .await
 }

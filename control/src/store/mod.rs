@@ -59,7 +59,7 @@ pub type Revision = u64;
 pub struct LeaseId(pub i64);
 
 /// Who holds a group's lease now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leader {
     pub node: String,
     pub epoch: u64,

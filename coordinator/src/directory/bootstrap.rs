@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use atoll_planner::directory::{Directory, Group, Node, ShardId, Table};
 use atoll_planner::{quote_identifier, quote_literal};
 use sha2::{Digest as _, Sha256};
 
 use super::keeper::{DIRECTORY_DATABASE, Keeper};
+use super::leaders::Asker;
 use super::rows::Rows;
 use super::{role_copies, store};
 use crate::error::{Error, Result, sqlstate};
@@ -70,6 +72,9 @@ async fn ensure_database(lane: &mut Lane, name: &str, options: &str) -> Result<(
         created => created.map(drop),
     }
 }
+
+/// How long a new node's agent may take until its group has a primary.
+const PRIMARY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Creates the directory with the home group in it, when it is not there.
 async fn ensure_directory(keeper: &Keeper) -> Result<Group> {
@@ -247,20 +252,35 @@ pub async fn add_node(keeper: &Keeper, node: &Node, group_name: &str) -> Result<
     let mut directory = lock(keeper, &home).await?;
     let known = read_directory(&mut directory).await?;
     let is_new = !known.groups.iter().any(|group| group.name == group_name && !group.nodes.is_empty());
-    if is_new && group_name != home.name {
-        let group = Group { name: group_name.to_owned(), epoch: state.epoch, nodes: vec![node.clone()] };
-        role_copies::copy(keeper, &home, &group).await?;
-        for name in known.databases.keys() {
-            refuse_user_objects(keeper, &home, &known, name).await?;
-            let mut lane = keeper.control.open_group(&home, "postgres").await?;
-            let options = data_database_options(&mut lane, name).await?;
-            ensure_data_database(keeper, &group, name, &options, &[]).await?;
-        }
+    keeper.nodes.watch_address(group_name, &node.agent_address, &node.agent_socket);
+    let added = async {
+        let epoch = match is_new && group_name != home.name {
+            true => build_group(keeper, &home, &known, group_name).await?,
+            false => state.epoch,
+        };
+        let (add_group, add_node) = (store::add_group(group_name, epoch), store::add_node(node, group_name));
+        directory.query(&format!("BEGIN; {add_group}; {add_node}; COMMIT")).await?;
+        drop(directory);
+        keeper.refresh().await
     }
-    let (add_group, add_node) = (store::add_group(group_name, state.epoch), store::add_node(node, group_name));
-    directory.query(&format!("BEGIN; {add_group}; {add_node}; COMMIT")).await?;
-    drop(directory);
-    keeper.refresh().await
+    .await;
+    // The directory's entry does from now on, or nothing.
+    keeper.nodes.forget_address(group_name, &node.agent_address);
+    added
+}
+
+/// Builds the databases and roles of a new group on its primary; yields that one's epoch.
+async fn build_group(keeper: &Keeper, home: &Group, known: &Directory, name: &str) -> Result<u64> {
+    let primary = keeper.leaders().wait(name, Asker::Control, PRIMARY_WITHIN).await?;
+    let group = Group { name: name.to_owned(), epoch: primary.epoch, nodes: vec![primary.node.clone()] };
+    role_copies::copy(keeper, home, &group).await?;
+    for name in known.databases.keys() {
+        refuse_user_objects(keeper, home, known, name).await?;
+        let mut lane = keeper.control.open_group(home, "postgres").await?;
+        let options = data_database_options(&mut lane, name).await?;
+        ensure_data_database(keeper, &group, name, &options, &[]).await?;
+    }
+    Ok(primary.epoch)
 }
 
 /// A new group's data database starts empty: refuses it while there is something that must be on every group.

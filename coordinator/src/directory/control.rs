@@ -14,6 +14,7 @@ use atoll_proto::v1::{NodeState, StateRequest};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
+use super::leaders::{Asker, Leader, Leaders};
 use crate::error::{Error, Result};
 use crate::lane::{Lane, LaneSpec, NodeChannel, ResultSet};
 use crate::worker::node_channel;
@@ -24,6 +25,8 @@ pub const SUPERUSER: &str = "postgres";
 const SLOT_WAIT: Duration = Duration::from_secs(5);
 /// How long opening a lane may take in all.
 const OPEN_WITHIN: Duration = Duration::from_secs(8);
+/// How long a group may be without a primary before an attempt is given up.
+const LEADER_WITHIN: Duration = Duration::from_secs(3);
 /// How long a node may take to say how it is.
 const STATE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -32,12 +35,13 @@ pub type NodeRpc = NodeClient<InterceptedService<Channel, Token>>;
 /// Channels to agents, made on first use and kept.
 pub struct Control {
     token: Token,
+    leaders: Arc<Leaders>,
     channels: Mutex<HashMap<String, (String, String, Arc<NodeChannel>)>>,
 }
 
 impl Control {
-    pub fn new(token: Token) -> Self {
-        Self { token, channels: Mutex::default() }
+    pub fn new(token: Token, leaders: Arc<Leaders>) -> Self {
+        Self { token, leaders, channels: Mutex::default() }
     }
 
     fn channel(&self, node: &Node) -> Result<Arc<NodeChannel>> {
@@ -53,17 +57,24 @@ impl Control {
         Ok(channel)
     }
 
-    /// A lane to a database of a node, as the superuser.
+    /// A lane to a database of a primary, as the superuser.
     ///
     /// # Errors
     /// As [`Lane::open`]; [`Error::LaneLost`] also when it takes too long.
-    pub async fn open(&self, node: &Node, epoch: u64, database: &str) -> Result<Lane> {
-        let channel = self.channel(node)?;
-        let spec = LaneSpec { database, role: SUPERUSER, epoch, wait: SLOT_WAIT };
+    pub async fn open(&self, leader: &Leader, database: &str) -> Result<Lane> {
+        let channel = self.channel(&leader.node)?;
+        let spec = LaneSpec {
+            database,
+            role: SUPERUSER,
+            epoch: leader.epoch,
+            replica: false,
+            wait: SLOT_WAIT,
+            fence: &leader.fence,
+        };
         match tokio::time::timeout(OPEN_WITHIN, Lane::open(&channel, spec)).await {
             Ok(opened) => opened,
             Err(_) => Err(Error::LaneLost {
-                node: node.name.clone(),
+                node: leader.node.name.clone(),
                 reason: format!("no answer within {} s", OPEN_WITHIN.as_secs()),
             }),
         }
@@ -72,13 +83,10 @@ impl Control {
     /// A lane to a database of a group's primary, as the superuser.
     ///
     /// # Errors
-    /// As [`Control::open`]; [`Error::LaneLost`] also for a group without a node.
+    /// As [`Control::open`]; 57P03 also when the group has no primary for some seconds.
     pub async fn open_group(&self, group: &Group, database: &str) -> Result<Lane> {
-        let node = group
-            .nodes
-            .first()
-            .ok_or_else(|| Error::LaneLost { node: group.name.clone(), reason: "the group has no node".to_owned() })?;
-        self.open(node, group.epoch, database).await
+        let leader = self.leaders.wait(&group.name, Asker::Control, LEADER_WITHIN).await?;
+        self.open(&leader, database).await
     }
 
     /// A client for the control path of the agent at `address`.

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use atoll_planner::catalog::Catalog;
-use atoll_planner::directory::{Directory, Group, GroupIndex, Node};
+use atoll_planner::directory::{Directory, Group, GroupIndex};
 use atoll_proto::auth::Token;
 use futures_util::future::join_all;
 use tokio::sync::{Mutex, watch};
 
+use super::admission;
 use super::catalog::{self, SystemFacts};
 use super::control::{Control, read, selected};
+use super::leaders::{Asker, Leaders};
 use super::nodes::{NodeReport, Nodes};
 use super::roles::{ROLES, ROLES_RESULTS, Roles};
 use super::rows::Rows;
@@ -28,8 +30,12 @@ use crate::place::{Participants, Place};
 
 /// How often another coordinator's changes are looked for.
 const POLL: Duration = Duration::from_secs(1);
+/// How long it is not looked again in any case.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long one look may take.
 const POLL_WITHIN: Duration = Duration::from_secs(10);
+/// How long home may be without a primary before an attempt to read it is given up.
+const HOME_WITHIN: Duration = Duration::from_secs(5);
 /// How often a reading is repeated because something changed meanwhile, before the next poll takes care.
 const READINGS_MAX: usize = 3;
 /// The directory's database.
@@ -43,10 +49,8 @@ const PENDING: &str = "SELECT database FROM pg_prepared_xacts WHERE gid LIKE 'at
 pub struct KeeperSettings {
     /// This coordinator's name.
     pub coordinator: String,
-    /// host:port of the home node's agent.
-    pub home_address: String,
-    /// The home node's agent's Unix socket; may be empty.
-    pub home_socket: String,
+    /// The agents of home's nodes, as far as they are known beforehand: host:port, and a Unix socket, which may be empty.
+    pub home_nodes: Vec<(String, String)>,
     pub home_group: String,
     pub token: Token,
     /// Guards Atoll's own functions in the data databases: [`super::bootstrap::secret`].
@@ -56,11 +60,12 @@ pub struct KeeperSettings {
 /// Shared by all workers; see the module.
 pub struct Keeper {
     pub(super) settings: KeeperSettings,
-    pub(super) control: Control,
+    pub(super) control: Arc<Control>,
+    leaders: Arc<Leaders>,
     directory: ArcSwap<Directory>,
     roles: ArcSwap<Roles>,
     facts: ArcSwap<HashMap<String, Arc<DatabaseFacts>>>,
-    nodes: Nodes,
+    pub(super) nodes: Arc<Nodes>,
     system: OnceLock<SystemFacts>,
     reading: Mutex<Reading>,
     /// Counts calls of refresh; one reading answers all that came before it.
@@ -72,6 +77,8 @@ pub struct Keeper {
 #[derive(Default)]
 struct Reading {
     lane: Option<Lane>,
+    /// Which primary of home was read, by its term.
+    term: u64,
     versions: Versions,
     /// Something may have changed without a further version.
     unsettled: bool,
@@ -114,19 +121,27 @@ impl Keeper {
     /// Starts keeping; must be called on the control runtime, where its connections and tasks then live. Returns at once: until home was
     /// read, [`Keeper::facts`] fails with 57P03 and there are no roles.
     pub fn start(settings: KeeperSettings) -> Arc<Self> {
+        let leaders: Arc<Leaders> = Arc::default();
+        let control = Arc::new(Control::new(settings.token.clone(), leaders.clone()));
+        let nodes = Nodes::new(control.clone(), leaders.clone());
+        for (address, socket) in &settings.home_nodes {
+            nodes.watch_address(&settings.home_group, address, socket);
+        }
         let keeper = Arc::new(Self {
-            control: Control::new(settings.token.clone()),
+            control,
+            leaders,
             settings,
             directory: ArcSwap::default(),
             roles: ArcSwap::default(),
             facts: ArcSwap::default(),
-            nodes: Nodes::default(),
+            nodes,
             system: OnceLock::new(),
             reading: Mutex::default(),
             refreshes: AtomicU64::new(0),
             ready: watch::Sender::new(false),
         });
         tokio::spawn(poll(Arc::downgrade(&keeper)));
+        tokio::spawn(admission::run(Arc::downgrade(&keeper)));
         keeper
     }
 
@@ -155,7 +170,17 @@ impl Keeper {
         self.roles.load_full()
     }
 
-    /// Each node of the directory with what its agent last said.
+    /// Who is primary of each group.
+    pub fn leaders(&self) -> &Arc<Leaders> {
+        &self.leaders
+    }
+
+    /// The name of the home group.
+    pub fn home_group(&self) -> &str {
+        &self.settings.home_group
+    }
+
+    /// Each node of the groups with what its agent last said.
     pub fn nodes(&self) -> Vec<NodeReport> {
         self.nodes.reports()
     }
@@ -239,7 +264,7 @@ impl Keeper {
             reading.unsettled = unsettled;
             let read = snapshot.versions.clone();
             self.publish(reading, snapshot, fresh);
-            if self.versions(reading).await? == read {
+            if self.versions(reading).await? == read && reading.unsettled == unsettled {
                 break;
             }
         }
@@ -252,7 +277,7 @@ impl Keeper {
         let mut all = HashMap::clone(&self.facts.load());
         all.retain(|name, _| snapshot.directory.databases.contains_key(name));
         all.extend(fresh.into_iter().map(|facts| (facts.name.clone(), facts)));
-        self.nodes.watch(&self.control, &snapshot.directory);
+        self.nodes.watch(&snapshot.directory);
         self.roles.store(Arc::new(snapshot.roles));
         self.directory.store(snapshot.directory);
         self.facts.store(Arc::new(all));
@@ -260,39 +285,21 @@ impl Keeper {
         self.ready.send_replace(true);
     }
 
-    /// The home group: from the directory, or before it is known from the settings and the agent.
+    /// The home group as it is now: its primary, and that one's epoch.
+    ///
+    /// # Errors
+    /// 57P03 when it has none for some seconds.
     pub(super) async fn home(&self) -> Result<Group> {
-        if let Some(home) = self.directory.load().groups.first().filter(|home| !home.nodes.is_empty()) {
-            return Ok(home.clone());
-        }
-        let settings = &self.settings;
-        let state = self.control.state(&settings.home_address, &settings.home_socket).await?;
-        let node = Node {
-            name: state.name,
-            zone: state.zone,
-            capacity: state.capacity,
-            agent_address: settings.home_address.clone(),
-            agent_socket: settings.home_socket.clone(),
-        };
-        Ok(Group { name: settings.home_group.clone(), epoch: state.epoch, nodes: vec![node] })
+        let leader = self.leaders.wait(&self.settings.home_group, Asker::Control, HOME_WITHIN).await?;
+        Ok(Group { name: leader.group.to_string(), epoch: leader.epoch, nodes: vec![leader.node.clone()] })
     }
 
-    /// A lane to the directory, as the superuser.
-    async fn open_directory(&self) -> Result<Lane> {
-        let home = self.home().await?;
-        let opened = self.control.open_group(&home, DIRECTORY_DATABASE).await;
-        match opened {
-            Err(error) if error.sqlstate() == sqlstate::CANNOT_CONNECT_NOW && self.is_ready() => {
-                // Maybe home has another epoch by now, or another address in the settings than in the directory.
-                let state = self.control.state(&self.settings.home_address, &self.settings.home_socket).await?;
-                if state.epoch == home.epoch {
-                    return Err(error);
-                }
-                let home = Group { epoch: state.epoch, ..home };
-                self.control.open_group(&home, DIRECTORY_DATABASE).await
-            }
+    /// A lane to the directory, as the superuser; and the term of home's primary.
+    async fn open_directory(&self) -> Result<(Lane, u64)> {
+        let leader = self.leaders.wait(&self.settings.home_group, Asker::Control, HOME_WITHIN).await?;
+        match self.control.open(&leader, DIRECTORY_DATABASE).await {
             Err(error) if error.sqlstate() == "3D000" => Err(starting_up()),
-            opened => opened,
+            opened => Ok((opened?, leader.term)),
         }
     }
 
@@ -300,13 +307,17 @@ impl Keeper {
     async fn ask(&self, reading: &mut Reading, queries: &str) -> Result<Vec<ResultSet>> {
         if let Some(mut lane) = reading.lane.take()
             && !lane.has_ended()
-            && let Ok(results) = within_deadline(&mut lane, queries).await
+            && let Ok(results) = in_time(&mut lane, async |lane| read(lane, queries).await).await
         {
             reading.lane = Some(lane);
             return Ok(results);
         }
-        let mut lane = self.open_directory().await?;
-        let results = within_deadline(&mut lane, queries).await?;
+        let (mut lane, term) = self.open_directory().await?;
+        if std::mem::replace(&mut reading.term, term) != term {
+            // What another primary did not get to know has never been, and the same version may stand for something else there.
+            reading.unsettled = true;
+        }
+        let results = in_time(&mut lane, async |lane| read(lane, queries).await).await?;
         reading.lane = Some(lane);
         Ok(results)
     }
@@ -435,17 +446,43 @@ impl Keeper {
     /// One look whether anything changed.
     async fn look(&self) -> Result<()> {
         let mut reading = self.reading.lock().await;
-        if reading.unsettled || !self.is_ready() || self.versions(&mut reading).await? != reading.versions {
+        let changed = !self.is_ready() || self.versions(&mut reading).await? != reading.versions;
+        if changed || reading.unsettled {
+            self.reread(&mut reading).await?;
+        }
+        if self.list_members().await? {
             self.reread(&mut reading).await?;
         }
         Ok(())
     }
+
+    /// Enters members that the groups' agents name into the directory, or what has changed of them; whether there were any.
+    async fn list_members(&self) -> Result<bool> {
+        let directory = self.directory();
+        let mut unlisted = self.nodes.unlisted();
+        unlisted.retain(|(group, _)| directory.groups.iter().any(|known| known.name == *group));
+        if unlisted.is_empty() {
+            return Ok(false);
+        }
+        let changes: Vec<String> = unlisted.iter().map(|(group, node)| store::add_node(node, group)).collect();
+        let (mut lane, _) = self.open_directory().await?;
+        in_time(&mut lane, async |lane| lane.query(&format!("BEGIN; {}; COMMIT", changes.join("; "))).await).await?;
+        for (group, node) in &unlisted {
+            tracing::info!(
+                node = node.name,
+                group,
+                agent = node.agent_address,
+                "the directory has a member of the group"
+            );
+        }
+        Ok(true)
+    }
 }
 
-async fn within_deadline(lane: &mut Lane, queries: &str) -> Result<Vec<ResultSet>> {
+async fn in_time<T>(lane: &mut Lane, work: impl AsyncFnOnce(&mut Lane) -> Result<T>) -> Result<T> {
     let node = lane.node().to_string();
-    match tokio::time::timeout(POLL_WITHIN, read(lane, queries)).await {
-        Ok(results) => results,
+    match tokio::time::timeout(POLL_WITHIN, work(lane)).await {
+        Ok(done) => done,
         Err(_) => {
             let reason = format!("the directory did not answer within {} s", POLL_WITHIN.as_secs());
             Err(Error::LaneLost { node, reason })
@@ -462,11 +499,12 @@ fn starting_up() -> Error {
         .with_detail("The cluster's directory has not been read yet: home is not reachable, or the cluster has not been bootstrapped.")
 }
 
-/// Looks once a second, for as long as somebody uses the keeper.
+/// Looks once a second and when a group has another primary, for as long as somebody uses the keeper.
 async fn poll(keeper: std::sync::Weak<Keeper>) {
     let mut failing = false;
     loop {
         let Some(keeper) = keeper.upgrade() else { return };
+        let mut changes = keeper.leaders.changes();
         match keeper.look().await {
             Ok(()) if failing => {
                 failing = false;
@@ -480,6 +518,8 @@ async fn poll(keeper: std::sync::Weak<Keeper>) {
             Err(error) => tracing::debug!(%error, "home still cannot be read"),
         }
         drop(keeper);
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(PAUSE).await;
+        // An error here is the keeper's end, which the next round sees.
+        let _ = tokio::time::timeout(POLL, changes.changed()).await;
     }
 }

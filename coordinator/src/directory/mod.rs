@@ -1,10 +1,12 @@
 //! The directory and everything that keeps the coordinator's knowledge of the cluster: which table is where, roles, nodes, and the
 //! control side's own work on the servers (creating databases, finishing distributed transactions).
 
+mod admission;
 pub mod bootstrap;
 mod catalog;
 mod control;
 mod keeper;
+pub mod leaders;
 pub mod nodes;
 pub mod recovery;
 mod role_copies;

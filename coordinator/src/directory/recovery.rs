@@ -17,7 +17,8 @@ use super::control::Control;
 use super::keeper::{DIRECTORY_DATABASE, Keeper};
 use super::rows::Rows;
 use super::store;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate};
+use crate::lane::Lane;
 use crate::place::Place;
 
 /// How often it is looked.
@@ -66,22 +67,22 @@ impl Drop for LiveGuard {
 
 /// One prepared transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Prepared {
+pub(super) struct Prepared {
     /// As PREPARE TRANSACTION named it.
-    name: String,
-    database: String,
+    pub name: String,
+    pub database: String,
     is_old: bool,
 }
 
 impl Prepared {
     /// The distributed transaction's gid: the name without the participant's number.
-    fn gid(&self) -> &str {
+    pub fn gid(&self) -> &str {
         self.name.rsplit_once(':').map_or(&self.name, |(gid, _)| gid)
     }
 }
 
 /// The logical database of a group's database; `None` for the directory.
-fn logical(database: &str) -> Option<&str> {
+pub(super) fn logical(database: &str) -> Option<&str> {
     (database != DIRECTORY_DATABASE).then(|| database.strip_suffix("_data").unwrap_or(database))
 }
 
@@ -120,8 +121,12 @@ async fn within<T>(group: &Group, work: impl Future<Output = Result<T>>) -> Resu
     }
 }
 
-async fn list(control: &Control, group: &Group) -> Result<Vec<Prepared>> {
-    let mut lane = control.open_group(group, "postgres").await?;
+async fn list_of(control: &Control, group: &Group) -> Result<Vec<Prepared>> {
+    list(&mut control.open_group(group, "postgres").await?).await
+}
+
+/// The distributed transactions that are prepared on a server.
+pub(super) async fn list(lane: &mut Lane) -> Result<Vec<Prepared>> {
     let sql = format!(
         "SELECT gid, database, prepared < now() - interval '{AGE_MIN} seconds' FROM pg_prepared_xacts WHERE gid LIKE 'atoll:%'"
     );
@@ -141,7 +146,7 @@ pub async fn recover(keeper: &Keeper, live: &LiveTransactions) -> Result<usize> 
     let directory = keeper.directory();
     let control = &keeper.control;
     let groups: Vec<&Group> = directory.groups.iter().filter(|group| !group.nodes.is_empty()).collect();
-    let lists = join_all(groups.iter().map(|group| within(group, list(control, group)))).await;
+    let lists = join_all(groups.iter().map(|group| within(group, list_of(control, group)))).await;
     let mut failure = None;
     let mut found: Vec<(&Group, Prepared)> = Vec::new();
     for (group, listed) in groups.into_iter().zip(lists) {
@@ -216,7 +221,7 @@ async fn finish(control: &Control, group: &Group, prepared: &Prepared, commit: b
     let verb = if commit { "COMMIT" } else { "ROLLBACK" };
     match lane.query(&format!("{verb} PREPARED {}", quote_literal(&prepared.name))).await {
         // Another coordinator was faster.
-        Err(error) if error.sqlstate() == "42704" => Ok(()),
+        Err(error) if error.sqlstate() == sqlstate::UNDEFINED_OBJECT => Ok(()),
         done => done.map(drop),
     }
 }
@@ -230,7 +235,7 @@ async fn clean(keeper: &Keeper) -> Result<()> {
     // Only when every group could be asked is it known what is still prepared.
     let mut prepared = BTreeSet::new();
     for group in directory.groups.iter().filter(|group| !group.nodes.is_empty()) {
-        prepared.extend(within(group, list(control, group)).await?.iter().map(|prepared| prepared.gid().to_owned()));
+        prepared.extend(within(group, list_of(control, group)).await?.iter().map(|prepared| prepared.gid().to_owned()));
     }
     let kept: Vec<String> = prepared.iter().map(|gid| quote_literal(gid)).collect();
     let kept = if kept.is_empty() { String::new() } else { format!(" AND gid NOT IN ({})", kept.join(", ")) };

@@ -1,6 +1,7 @@
 //! How a session gets hold of backends: those of its transaction, those pinned to it, or one from the pool for a statement.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use atoll_planner::directory::{GroupIndex, ShardId};
 use atoll_wire::frontend;
@@ -8,6 +9,7 @@ use bytes::BytesMut;
 
 use super::Session;
 use super::settings::{Settings, join_search_path, split_search_path};
+use crate::directory::leaders::Asker;
 use crate::error::{Error, Result};
 use crate::lane::Lane;
 use crate::place::{Kind, Place};
@@ -155,8 +157,10 @@ impl Session {
     /// # Errors
     /// 53300, 57P03.
     pub async fn pooled_as(&self, role: Arc<str>, place: Place, path: &Arc<str>, need: Need) -> Result<Pooled> {
-        let facts = self.facts();
-        let pool = self.worker.pool(&facts.directory, place.group)?;
+        let group = self.group_name(place.group);
+        let leaders = self.worker.cluster.keeper.leaders();
+        let leader = leaders.wait(&group, Asker::Clients, Duration::from_secs(30)).await?;
+        let pool = self.worker.pool(&leader)?;
         let database = match place.kind {
             Kind::Data => self.data_database.clone(),
             Kind::Catalog => self.database.clone(),

@@ -19,9 +19,9 @@ use super::client::{Client, ClientStream};
 use super::relay::Within;
 use super::settings::{REPORTED, Settings};
 use super::{Session, Tier};
+use crate::directory::leaders::Asker;
 use crate::error::{Error, Result, sqlstate};
 use crate::lane::Lane;
-use crate::place::Place;
 use crate::pool::{Fit, LaneKey, Need};
 use crate::worker::Worker;
 
@@ -45,12 +45,12 @@ struct Greeting {
 /// Serves one client from its first byte to its last.
 pub async fn serve(worker: Arc<Worker>, socket: TcpStream) {
     let cluster = worker.cluster.clone();
-    let connected = cluster.connections.fetch_add(1, Ordering::Relaxed);
+    let connected = cluster.drain.enter();
     metrics::gauge!("atoll_client_connections").increment(1);
     if let Err(error) = serve_counted(&worker, socket, connected).await {
         tracing::debug!(%error, "a connection ended");
     }
-    cluster.connections.fetch_sub(1, Ordering::Relaxed);
+    cluster.drain.leave();
     metrics::gauge!("atoll_client_connections").decrement(1);
 }
 
@@ -62,6 +62,9 @@ async fn serve_counted(worker: &Arc<Worker>, socket: TcpStream, connected: usize
     };
     let cluster = &worker.cluster;
     let opened = async {
+        if cluster.drain.begun.is_cancelled() {
+            return Err(fatal(sqlstate::CANNOT_CONNECT_NOW, "the database system is shutting down"));
+        }
         if connected >= cluster.config.connections_max {
             return Err(fatal(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already"));
         }
@@ -387,7 +390,10 @@ impl Session {
         };
         let role: Arc<str> = greeting.user.as_str().into();
         let database: Arc<str> = greeting.database.as_str().into();
-        let pool = worker.pool(&facts.directory, Place::CATALOG.group)?;
+        let leaders = worker.cluster.keeper.leaders();
+        let home = &worker.cluster.config.home_group;
+        let leader = leaders.wait(home, Asker::Clients, Duration::from_secs(30)).await?;
+        let pool = worker.pool(&leader)?;
         let key = LaneKey { database: database.clone(), role: role.clone() };
         let mut lane = pool
             .take(&key, Need::Fresh, |lane| if lane.state.is_kept_from(0) { Fit::Kept } else { Fit::Usable })

@@ -147,7 +147,7 @@ impl Session {
     /// # Errors
     /// What ends the session; FATAL errors have not been told to the client yet.
     async fn run(&mut self) -> Result<()> {
-        let shutdown = self.worker.cluster.shutdown.clone();
+        let shutdown = self.worker.cluster.drain.begun.clone();
         loop {
             let idle = self.transaction.is_none();
             let frame = tokio::select! {

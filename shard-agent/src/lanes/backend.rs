@@ -210,32 +210,45 @@ impl Backend {
     /// The first field of the first row that `sql` returns, as text.
     ///
     /// # Errors
-    /// When the statement fails or the connection breaks.
+    /// When the statement fails, the connection breaks, or it takes longer than 15 s.
     pub async fn ask(&mut self, sql: &str) -> Result<Option<String>, LoginError> {
+        let rows = timeout(LOGIN_MAX, self.rows(sql)).await.map_err(|_| LoginError::Timeout)??;
+        Ok(rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten())
+    }
+
+    /// The rows that `sql` returns (of all its statements), as text. After a refusal the connection is still good.
+    ///
+    /// # Errors
+    /// When a statement fails or the connection breaks.
+    pub async fn rows(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, LoginError> {
         let mut packet = BytesMut::new();
         frontend::query(sql, &mut packet);
-        let exchange = async {
-            self.write_all(&packet).await?;
-            let mut answer = None;
-            loop {
-                let (tag, len) = self.frame().await?;
-                let body = &self.inbox[5..len];
-                match tag {
-                    tag::DATA_ROW if answer.is_none() => {
-                        let field = decode::data_row(body)?.next_field()?.flatten();
-                        answer = field.map(|field| String::from_utf8_lossy(field).into_owned());
+        self.write_all(&packet).await?;
+        let (mut rows, mut refusal) = (Vec::new(), None);
+        loop {
+            let (tag, len) = match self.frame().await {
+                Ok(frame) => frame,
+                // The last words of a backend that ends.
+                Err(error) => return Err(refusal.unwrap_or(error)),
+            };
+            let body = &self.inbox[5..len];
+            match tag {
+                tag::DATA_ROW => {
+                    let (mut fields, mut row) = (decode::data_row(body)?, Vec::new());
+                    while let Some(field) = fields.next_field()? {
+                        row.push(field.map(|field| String::from_utf8_lossy(field).into_owned()));
                     }
-                    tag::ERROR_RESPONSE => return Err(refused(body)),
-                    tag::READY_FOR_QUERY => {
-                        self.inbox.advance(len);
-                        return Ok(answer);
-                    }
-                    _ => (),
+                    rows.push(row);
                 }
-                self.inbox.advance(len);
+                tag::ERROR_RESPONSE => refusal = Some(refused(body)),
+                tag::READY_FOR_QUERY => {
+                    self.inbox.advance(len);
+                    return refusal.map_or(Ok(rows), Err);
+                }
+                _ => (),
             }
-        };
-        timeout(LOGIN_MAX, exchange).await.map_err(|_| LoginError::Timeout)?
+            self.inbox.advance(len);
+        }
     }
 
     /// Waits until the inbox begins with a whole frame; its type, and its length with type and length word.

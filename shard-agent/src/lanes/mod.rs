@@ -51,8 +51,9 @@ impl Service {
     async fn lane(&self, open: &LaneOpen) -> Result<(Lane, LaneOpened), LaneRefused> {
         let shared = &self.shared;
         let deadline = Instant::now() + Duration::from_millis(open.wait_ms_max.into()).min(WAIT_MAX);
-        if open.epoch != shared.settings.epoch {
-            let (ours, theirs) = (shared.settings.epoch, open.epoch);
+        let ours = shared.epoch(open.replica).map_err(|reason| refused("57P03", reason))?;
+        if open.epoch != ours {
+            let theirs = open.epoch;
             let message = format!("group {} is in epoch {ours}, not {theirs}", shared.settings.group);
             return Err(refused("57P03", message));
         }

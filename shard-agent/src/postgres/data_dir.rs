@@ -2,35 +2,35 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::PostgresError;
+use super::{PostgresError, conf};
 use crate::settings::Settings;
-
-/// The agent's own settings file beside postgresql.conf, written anew at every start.
-const CONF: &str = "atoll.conf";
-const INCLUDE: &str = "include 'atoll.conf'";
 
 /// Makes the data directory with initdb when there is none yet, and writes the configuration of this start.
 ///
 /// # Errors
 /// When the directory holds something else, initdb fails, or a file cannot be written.
 pub async fn prepare(settings: &Settings) -> Result<(), PostgresError> {
-    if is_empty(&settings.data_dir)? {
+    if !holds_data(settings)? {
         initdb(settings).await?;
-    } else if !settings.data_dir.join("PG_VERSION").exists() {
-        return Err(PostgresError::ForeignDataDir { path: settings.data_dir.clone() });
     }
-    let main = settings.data_dir.join("postgresql.conf");
-    let mut text = fs::read_to_string(&main).map_err(|source| file("read", &main, source))?;
-    if !text.lines().any(|line| line.trim() == INCLUDE) {
-        text.push_str(&format!("\n# What the agent decides; written by it at every start.\n{INCLUDE}\n"));
-        replace(&main, &text)?;
+    conf::write(settings, None)
+}
+
+/// False when the data directory is empty or missing.
+///
+/// # Errors
+/// When it holds something else, or cannot be read.
+pub(super) fn holds_data(settings: &Settings) -> Result<bool, PostgresError> {
+    if is_empty(&settings.data_dir)? {
+        Ok(false)
+    } else if settings.data_dir.join("PG_VERSION").exists() {
+        Ok(true)
+    } else {
+        Err(PostgresError::ForeignDataDir { path: settings.data_dir.clone() })
     }
-    replace(&settings.data_dir.join(CONF), &conf(settings))?;
-    replace(&settings.data_dir.join("pg_hba.conf"), &hba(settings))
 }
 
 fn is_empty(path: &Path) -> Result<bool, PostgresError> {
@@ -43,11 +43,9 @@ fn is_empty(path: &Path) -> Result<bool, PostgresError> {
 
 /// Runs initdb beside the data directory and renames the result, so that a start that was interrupted leaves nothing that
 /// looks like a data directory.
-async fn initdb(settings: &Settings) -> Result<(), PostgresError> {
+pub(super) async fn initdb(settings: &Settings) -> Result<(), PostgresError> {
     let program = settings.postgres_bindir.join("initdb");
-    let mut fresh = settings.data_dir.clone().into_os_string();
-    fresh.push(".initdb");
-    let fresh = PathBuf::from(fresh);
+    let fresh = beside(settings, "initdb");
     if fresh.exists() {
         fs::remove_dir_all(&fresh).map_err(|source| file("remove", &fresh, source))?;
     }
@@ -71,6 +69,14 @@ async fn initdb(settings: &Settings) -> Result<(), PostgresError> {
     fs::rename(&fresh, &settings.data_dir).map_err(|source| file("create", &settings.data_dir, source))
 }
 
+/// A path beside the data directory, for what is not data yet, or no longer.
+pub(super) fn beside(settings: &Settings, suffix: &str) -> PathBuf {
+    let mut path = settings.data_dir.clone().into_os_string();
+    path.push(".");
+    path.push(suffix);
+    path.into()
+}
+
 /// `program` with nothing of the agent's environment that PostgreSQL would heed.
 pub(super) fn command(program: &Path) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(program);
@@ -83,61 +89,11 @@ pub(super) fn command(program: &Path) -> tokio::process::Command {
     command
 }
 
-fn conf(settings: &Settings) -> String {
-    let connections = settings.connections_max();
-    let mut lines = vec![
-        ("listen_addresses".to_owned(), settings.postgres_host.clone()),
-        ("port".into(), settings.postgres_port.to_string()),
-        ("unix_socket_directories".into(), settings.run_dir.display().to_string()),
-        ("unix_socket_permissions".into(), "0700".into()),
-        ("max_connections".into(), connections.to_string()),
-        // Every lane's transaction can be prepared at once.
-        ("max_prepared_transactions".into(), connections.to_string()),
-        ("password_encryption".into(), "scram-sha-256".into()),
-        ("wal_level".into(), "logical".into()),
-        ("max_wal_senders".into(), "10".into()),
-        ("max_replication_slots".into(), "10".into()),
-        ("hot_standby".into(), "on".into()),
-        // For pg_rewind.
-        ("wal_log_hints".into(), "on".into()),
-        ("fsync".into(), "on".into()),
-        ("logging_collector".into(), "off".into()),
-        ("log_destination".into(), "stderr".into()),
-        ("log_line_prefix".into(), "%m [%p] %q%u@%d ".into()),
-    ];
-    // The last one counts.
-    lines.extend(settings.postgres_settings.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let mut text = String::from("# Written by atoll-agent at every start; edit agent.toml instead.\n");
-    for (name, value) in lines {
-        text.push_str(&format!("{name} = '{}'\n", quoted(&value)));
+/// Writes `text`, unless it is there already, so that a reader sees either the old file or the new one, whole.
+pub(super) fn replace(path: &Path, text: &str) -> Result<(), PostgresError> {
+    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(());
     }
-    text
-}
-
-/// The inside of a quoted value in postgresql.conf.
-fn quoted(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('\'', "''")
-}
-
-fn hba(settings: &Settings) -> String {
-    let method = settings.postgres_auth.hba_method();
-    let mut text = String::from(
-        "# Written by atoll-agent at every start. Only the agent's OS user can enter the socket's folder.\n\
-         local all all trust\n\
-         local replication all trust\n",
-    );
-    for network in ["127.0.0.1/32", "::1/128"] {
-        text.push_str(&format!("host all all {network} {method}\nhost replication all {network} {method}\n"));
-    }
-    // Elsewhere only with a password, whatever holds on loopback.
-    if !settings.postgres_host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
-        text.push_str("host all all all scram-sha-256\n");
-    }
-    text
-}
-
-/// Writes `text` so that a reader sees either the old file or the new one, whole.
-fn replace(path: &Path, text: &str) -> Result<(), PostgresError> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let written = fs::File::create(&fresh).and_then(|mut new| {
@@ -155,29 +111,6 @@ pub(super) fn file(action: &'static str, path: &Path, source: io::Error) -> Post
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::PostgresAuth;
-
-    #[test]
-    fn settings_are_quoted_and_come_last() {
-        let mut settings = Settings { run_dir: "/tmp/it's".into(), lanes_max: 30, ..Settings::default() };
-        settings.postgres_settings.insert("wal_level".into(), "replica".into());
-        let text = conf(&settings);
-        assert!(text.contains("unix_socket_directories = '/tmp/it''s'\n"), "{text}");
-        assert!(text.contains("max_connections = '50'\n"), "{text}");
-        assert!(text.ends_with("wal_level = 'replica'\n"), "{text}");
-    }
-
-    #[test]
-    fn nothing_but_the_private_socket_is_trusted_under_scram() {
-        let settings =
-            Settings { postgres_auth: PostgresAuth::Scram, postgres_host: "0.0.0.0".into(), ..Settings::default() };
-        for line in hba(&settings).lines().filter(|line| line.starts_with("host")) {
-            assert!(line.ends_with("scram-sha-256"), "{line}");
-        }
-        let settings = Settings { postgres_auth: PostgresAuth::Trust, ..settings };
-        assert!(hba(&settings).contains("host all all 127.0.0.1/32 trust\n"));
-        assert!(hba(&settings).contains("host all all all scram-sha-256\n"));
-    }
 
     #[tokio::test]
     async fn a_folder_with_something_else_in_it_is_left_alone() {

@@ -1,11 +1,31 @@
-//! PostgreSQL's life on this node: its data directory, its process, and the loop that keeps it running.
+//! PostgreSQL's life on this node: its data directory and its process. Of a node that is alone in its group, [`keeper`] keeps it
+//! running; of a member of a group that takes part in elections, [`server`] does what the governor says.
 
+mod conf;
+mod control_file;
+mod copy;
+mod credentials;
 pub mod data_dir;
 pub mod keeper;
+pub mod lsn;
+mod monitor;
+pub mod observe;
+mod part;
 pub mod postmaster;
+pub mod process;
+pub mod replication;
+pub mod server;
+mod timelines;
+mod tool;
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
+
+pub use copy::Rewound;
+pub use lsn::Lsn;
+pub use observe::{Observation, Primary, Replica, Standby, Trouble};
+pub use replication::{Position, StartAs, Stop, SyncNames, Upstream, slot_name};
+pub use server::{Adopted, Data, Present, Server};
 
 /// How PostgreSQL is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,4 +93,30 @@ pub enum PostgresError {
     Login(#[from] crate::lanes::backend::LoginError),
     #[error("postmaster {pid} does not stop")]
     WontStop { pid: u32 },
+    #[error("PostgreSQL is not running")]
+    NotRunning,
+    #[error("PostgreSQL runs already, as process {pid}")]
+    Running { pid: u32 },
+    #[error("{path} holds no data yet", path = path.display())]
+    NoData { path: PathBuf },
+    #[error("{path} holds data already", path = path.display())]
+    HasData { path: PathBuf },
+    #[error("{path} was left by a rewind that did not finish; it has to be rebuilt", path = path.display())]
+    Torn { path: PathBuf },
+    #[error("{path} was a standby's: it can become a primary only by a promotion", path = path.display())]
+    Standby { path: PathBuf },
+    #[error("PostgreSQL is {is}, not {wanted}")]
+    Role { is: &'static str, wanted: &'static str },
+    #[error("{what} has not been done within {seconds} s")]
+    Late { what: String, seconds: u64 },
+    #[error("the agent's statement failed: {0}")]
+    Statement(crate::lanes::backend::LoginError),
+    #[error("PostgreSQL's answer is not understood: {0}")]
+    Answer(String),
+    #[error("{setting} is \"{found}\" instead of \"{wanted}\": is it set by ALTER SYSTEM or ALTER ROLE?")]
+    Overridden { setting: &'static str, found: String, wanted: String },
+    #[error("promoted to timeline {timeline}, but the group needs {timeline_min} or above")]
+    Timeline { timeline: u32, timeline_min: u32 },
+    #[error("{program} failed ({status}): {said}")]
+    Tool { program: &'static str, status: ExitStatus, said: String },
 }

@@ -9,18 +9,22 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::Child;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::PostgresError;
 use super::data_dir::{command, file};
+use super::{PostgresError, process};
 use crate::settings::Settings;
 
 /// How often a file or a process that cannot be awaited is looked at.
 const POLL: Duration = Duration::from_millis(20);
 /// How often an adopted postmaster is checked for being alive.
-const ADOPTED_POLL: Duration = Duration::from_millis(250);
+const ADOPTED_POLL: Duration = Duration::from_millis(100);
 /// How long an immediate shutdown may take before the process is killed.
 const IMMEDIATE_STOP_MAX: Duration = Duration::from_secs(5);
+/// How long it may take when it has to be out of the way now.
+const QUIT_MAX: Duration = Duration::from_secs(1);
+/// How long a postmaster may take from its start to its lock file.
+const LOCKED_MAX: Duration = Duration::from_secs(10);
 /// How much of PostgreSQL's log an error quotes.
 const LOG_LINES: usize = 12;
 
@@ -99,7 +103,7 @@ impl Postmaster {
                 Err(error) => error.to_string(),
             },
             Origin::Adopted { start_time } => {
-                while process_start_time(self.pid) == Some(*start_time) {
+                while process::start_time(self.pid) == Some(*start_time) {
                     sleep(ADOPTED_POLL).await;
                 }
                 "adopted process ended".into()
@@ -141,17 +145,93 @@ impl Postmaster {
         Err(PostgresError::WontStop { pid: self.pid })
     }
 
+    /// Immediate shutdown, also of a server that was stopped (SIGSTOP) with its children; after 1 s SIGKILL for all of them.
+    ///
+    /// # Errors
+    /// When even that does not end them.
+    pub async fn quit(&mut self, data_dir: &Path) -> Result<(), PostgresError> {
+        self.signal(Signal::SIGQUIT);
+        process::signal(&process::servers_in(data_dir), Signal::SIGCONT);
+        if timeout(QUIT_MAX, self.ended()).await.is_err() {
+            tracing::warn!(pid = self.pid, "PostgreSQL does not stop at once; killing it");
+            self.signal(Signal::SIGKILL);
+            process::signal(&process::servers_in(data_dir), Signal::SIGKILL);
+            if timeout(IMMEDIATE_STOP_MAX, self.ended()).await.is_err() {
+                return Err(PostgresError::WontStop { pid: self.pid });
+            }
+        }
+        end_orphans(data_dir).await
+    }
+
+    /// Asks for a fast shutdown; true when it is down within `at_most`.
+    pub async fn shut_down(&mut self, at_most: Duration) -> bool {
+        self.signal(Signal::SIGINT);
+        timeout(at_most, self.ended()).await.is_ok()
+    }
+
+    /// Makes it read its configuration again.
+    ///
+    /// # Errors
+    /// When it ends instead, or does not get as far as to have a lock file.
+    pub async fn reload(&mut self, settings: &Settings) -> Result<(), PostgresError> {
+        // Earlier in its start the signal would end it.
+        let deadline = Instant::now() + LOCKED_MAX;
+        while LockFile::read(&settings.data_dir).is_none_or(|lock| lock.pid != self.pid) {
+            if timeout(POLL, self.ended()).await.is_ok() {
+                return Err(PostgresError::NotRunning);
+            }
+            if Instant::now() > deadline {
+                return Err(PostgresError::Late { what: "postmaster.pid".into(), seconds: LOCKED_MAX.as_secs() });
+            }
+        }
+        self.signal(Signal::SIGHUP);
+        Ok(())
+    }
+
     fn signal(&self, signal: Signal) {
         let alive = match &self.origin {
             // Not reaped yet, so the pid is still its own.
             Origin::Child(child) => child.id().is_some(),
-            Origin::Adopted { start_time } => process_start_time(self.pid) == Some(*start_time),
+            Origin::Adopted { start_time } => process::start_time(self.pid) == Some(*start_time),
         };
         if let (true, Ok(pid)) = (alive, i32::try_from(self.pid)) {
             // It may end between the check and the call; then there is nothing to signal.
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
+}
+
+/// Makes way for a start on `data_dir`, where no postmaster runs: ends what a dead one left (the shared memory it still holds
+/// would refuse the start) and removes lock files whose process number now belongs to somebody else.
+///
+/// # Errors
+/// When a process cannot be killed, or a file not be removed.
+pub(super) async fn clear_the_way(settings: &Settings) -> Result<(), PostgresError> {
+    let data_dir = &settings.data_dir;
+    if let Some(lock) = LockFile::read(data_dir).filter(|lock| postmaster_start_time(lock.pid, data_dir).is_some()) {
+        return Err(PostgresError::Running { pid: lock.pid });
+    }
+    end_orphans(data_dir).await?;
+    let mut socket_lock = settings.postgres_socket().into_os_string();
+    socket_lock.push(".lock");
+    for path in [data_dir.join("postmaster.pid"), socket_lock.into()] {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file("remove", &path, error)),
+            _ => (),
+        }
+    }
+    Ok(())
+}
+
+/// Ends backends of a dead postmaster on `data_dir`, and tools of a dead agent that write there.
+pub(super) async fn end_orphans(data_dir: &Path) -> Result<(), PostgresError> {
+    for find in [process::servers_in, process::tools_on] {
+        if !process::kill_all(|| find(data_dir), IMMEDIATE_STOP_MAX).await {
+            let pid = find(data_dir).first().copied().unwrap_or_default();
+            return Err(PostgresError::WontStop { pid });
+        }
+    }
+    Ok(())
 }
 
 /// What `postmaster.pid` says (PostgreSQL's miscadmin.h, LOCK_FILE_LINE_*).
@@ -180,26 +260,10 @@ impl LockFile {
     }
 }
 
-/// When process `pid` started, provided it is a postmaster on `data_dir`.
+/// When process `pid` started, provided it is one of PostgreSQL's on `data_dir`. Backends stand there too, but are not what the
+/// lock file names.
 fn postmaster_start_time(pid: u32, data_dir: &Path) -> Option<u64> {
-    let start_time = process_start_time(pid)?;
-    let same = |a: &Path, b: &Path| a == b || fs::canonicalize(b).is_ok_and(|b| a == b);
-    let cwd = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    // Its backends stand in the same folder, but are not what the lock file names.
-    (same(&cwd, data_dir) && name.trim() == "postgres").then_some(start_time)
-}
-
-/// Start time of process `pid` in clock ticks since boot (proc(5), field 22 of stat); None when there is no such
-/// process, or only its zombie.
-fn process_start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, so fields are counted from its end.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    process::start_time(pid).filter(|_| process::is_server_in(pid, data_dir))
 }
 
 /// The last lines of a log file.
@@ -234,12 +298,5 @@ mod tests {
         assert_eq!(whole, LockFile { pid: 123, port: Some(5432), socket_dir: Some("/run/x".into()), ready: true });
         assert_eq!(LockFile::parse("-5\n"), None);
         assert_eq!(LockFile::parse(""), None);
-    }
-
-    #[test]
-    fn another_process_is_not_taken_for_a_postmaster() {
-        assert!(process_start_time(std::process::id()).is_some());
-        assert_eq!(postmaster_start_time(std::process::id(), Path::new("/")), None);
-        assert_eq!(process_start_time(u32::MAX), None);
     }
 }
