@@ -247,6 +247,7 @@ mod tests {
     use atoll_control::record::GroupRecord;
     use atoll_control::store::{Kind, Leader, open};
     use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
 

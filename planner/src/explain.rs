@@ -49,7 +49,13 @@ pub(crate) fn plan(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
         Plan::ReferenceWrite(_) => refuse("EXPLAIN ANALYZE of a write to a reference table is not supported").into(),
         plan @ (Plan::Refuse(_) | Plan::Views(_) | Plan::Explain(_)) => plan,
         Plan::Gather(gather) if gather.merge.datafusion => explain(),
-        Plan::Insert(_) | Plan::InsertSelect(_) | Plan::Gather(_) => several().into(),
+        Plan::Insert(_)
+        | Plan::InsertSelect(_)
+        | Plan::WriteWith(_)
+        | Plan::Steps(_)
+        | Plan::CreateAs(_)
+        | Plan::Gather(_) => several().into(),
+        Plan::WriteCurrent(_) => refuse("EXPLAIN of a write to a cursor's row is not supported").into(),
         Plan::Ddl(_) | Plan::Maintenance(_) | Plan::Distribute(_) => {
             refuse(format!("EXPLAIN {} is not supported", inner.to_ascii_uppercase())).into()
         }

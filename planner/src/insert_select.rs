@@ -3,8 +3,9 @@
 use crate::directory::ColocationId;
 use crate::directory::{KeyColumn, TableName};
 use crate::plan::{InsertSelect, Many, Plan, Refusal};
+use crate::scan::Span;
 use crate::statement::{Context, merge_of, plan, refuse};
-use crate::syntax::{Insert, InsertSource, Overriding};
+use crate::syntax::{Expr, Insert, InsertSource, Overriding};
 
 /// The plan for an INSERT with a query, when every part of it can be gathered.
 pub(crate) fn gather(
@@ -23,26 +24,30 @@ pub(crate) fn gather(
             ..refuse(format!("INSERT ... SELECT that moves rows between shards is not supported with {what}"))
         })
     };
-    if insert.on_conflict.is_some() {
-        return refused("ON CONFLICT");
-    }
-    if insert.returning.is_some() {
-        return refused("RETURNING");
-    }
-    if insert.with.is_some() {
-        return refused("WITH in front of INSERT");
+    let behind = insert.on_conflict.iter().flat_map(|conflict| {
+        conflict.exprs.iter().chain(conflict.assignments.iter().map(|assignment| &assignment.value))
+    });
+    let mut behind =
+        behind.chain(insert.returning.iter().flat_map(|returning| &returning.items).map(|item| &item.expr));
+    if behind.any(Expr::has_subquery) {
+        return refused("subqueries in ON CONFLICT or RETURNING");
     }
     if insert.columns.iter().flatten().any(|column| column.indirect) {
         return refused("parts of columns");
     }
-    let text = context.sql.get(query.span.start..insert.tail).unwrap_or_default().trim().to_owned();
+    let with = insert.with.as_ref().map_or("", |with| with.span.of(context.sql));
+    let text = format!("{with} {}", context.sql.get(query.span.start..insert.tail).unwrap_or_default());
+    let text = text.trim().to_owned();
+    let tail = Span { start: insert.tail, end: insert.span.end };
+    let tail = (insert.on_conflict.is_some() || insert.returning.is_some())
+        .then(|| context.slice_edits(true).apply(context.sql, tail));
     let mut source = plan(&text, &context.facts);
     if let Plan::Sharded(sharded) = &mut source
         && matches!(sharded.many, Many::Refuse(_))
-        && let Some(Ok(merge)) = merge_of(&text, &context.facts)
+        && let Some(merge) = merge_of(&text, &context.facts)
     {
         // The query is for one shard, but its rows are for others.
-        sharded.many = Many::Merge(merge);
+        sharded.many = merge.map_or_else(Many::Refuse, Many::Merge);
     }
     if let Plan::Refuse(refusal) = source {
         // Its position is in the query alone.
@@ -62,5 +67,8 @@ pub(crate) fn gather(
         }),
         query: text,
         source: Box::new(source),
+        tail,
+        alias: insert.target.alias.as_ref().and_then(|alias| alias.name.as_ref()).map(|name| name.name.to_string()),
+        returning: insert.returning.is_some(),
     })
 }

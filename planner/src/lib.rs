@@ -30,6 +30,7 @@ mod select;
 mod session;
 mod stage;
 mod statement;
+mod steps;
 mod syntax;
 mod update;
 mod views;

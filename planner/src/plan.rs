@@ -21,6 +21,12 @@ pub enum Plan {
     Insert(Insert),
     /// INSERT ... SELECT whose rows change shards.
     InsertSelect(InsertSelect),
+    /// UPDATE or DELETE of a distributed table that reads what its shards do not have.
+    WriteWith(WriteWith),
+    /// UPDATE or DELETE of the row that a cursor stands at.
+    WriteCurrent(WriteCurrent),
+    /// Writes in WITH over several shards, one after the other.
+    Steps(Steps),
     /// A write to a reference table: runs on home, then its effect goes to every other group.
     ReferenceWrite(ReferenceWrite),
     Copy(Copy),
@@ -30,11 +36,13 @@ pub enum Plan {
     Session(Session),
     /// Changes what exists: runs in the catalog database and on every group that must follow.
     Ddl(Ddl),
-    /// `SELECT create_distributed_table(...)` and its kin.
+    /// CREATE TABLE AS and SELECT INTO over distributed tables.
+    CreateAs(CreateAs),
     /// Nothing yet: the statement reads these views over distributed tables, whose definitions ([`crate::Facts::views`]) are needed first.
     Views(Vec<TableName>),
     /// EXPLAIN of a SELECT that may take several shards.
     Explain(Explain),
+    /// `SELECT create_distributed_table(...)` and its kin.
     Distribute(Distribute),
     /// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT and others that cannot run in fragments but reach every slice.
     Maintenance(Maintenance),
@@ -293,6 +301,18 @@ pub struct Merge {
     pub sql: String,
     /// Whether the DataFusion engine may be tried: the merge holds nothing the planner knows to be outside it.
     pub datafusion: bool,
+    /// Relations of the merge query that the catalog database has.
+    pub catalog: Vec<CatalogRows>,
+}
+
+/// A system catalog, or a view over nothing but them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CatalogRows {
+    /// The relation's name in the merge query.
+    pub name: String,
+    pub relation: TableName,
+    /// Names among which the needed columns are; `None`: all are needed.
+    pub columns: Option<Vec<String>>,
 }
 
 impl Merge {
@@ -383,6 +403,72 @@ pub struct InsertSelect {
     /// The query's own text, and how it is answered.
     pub query: String,
     pub source: Box<Plan>,
+    /// ON CONFLICT and RETURNING, for one shard.
+    pub tail: Option<Template>,
+    /// What the tail calls the table, when not by its name.
+    pub alias: Option<String>,
+    pub returning: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WriteWith {
+    pub colocation: ColocationId,
+    pub key_type: KeyType,
+    /// Which of the written table's rows can matter.
+    pub keys: Keys,
+    /// The arms name the sources as relations without a schema.
+    pub write: ManyWrite,
+    pub sources: Vec<Source>,
+    pub residue: Residue,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WriteCurrent {
+    /// For the cursor's shard.
+    pub text: Template,
+    pub cursor: String,
+    pub residue: Residue,
+}
+
+/// Statements of their own, planned when their turn comes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Steps {
+    pub steps: Vec<Step>,
+    /// The rest of the statement; the steps' rows are tables at home, under their names.
+    pub main: String,
+    /// What the rest of the statement does.
+    pub verb: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Step {
+    pub name: String,
+    pub text: String,
+    /// A query with the same columns, for the catalog database to describe; `None` when it returns no rows.
+    pub shape: Option<String>,
+}
+
+/// Rows that every shard gets to see, all of them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Source {
+    Fragment(Fragment),
+    /// A query that home's data database answers, without parameters.
+    Home {
+        name: String,
+        query: String,
+    },
+    Catalog(CatalogRows),
+}
+
+impl Source {
+    /// Its name in the arms.
+    pub fn name(&self) -> &str {
+        match self {
+            Source::Fragment(fragment) => &fragment.name,
+            Source::Home { name, .. } => name,
+            Source::Catalog(rows) => &rows.name,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -652,6 +738,14 @@ pub enum DdlStep {
         if_exists: bool,
         force: bool,
     },
+}
+
+/// A table is created as the catalog database does it, without rows; then it is filled.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CreateAs {
+    pub table: Ddl,
+    /// The INSERT that fills it, planned once it is there; `None`: WITH NO DATA.
+    pub fill: Option<String>,
 }
 
 /// Which tables a step is about.

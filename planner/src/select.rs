@@ -6,7 +6,7 @@ use crate::plan::{Gather, KeySource, Keys, Many, Merge, Plan, Refusal, Template}
 use crate::scan::Span;
 use crate::stage::{stage, unlockable, unstageable};
 use crate::statement::{Context, refuse};
-use crate::syntax::{Body, Query};
+use crate::syntax::Query;
 
 pub(crate) fn plan(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Plan {
     if context.fits_on_shard() && is_one_key(&context.keys()) {
@@ -60,13 +60,6 @@ pub(crate) fn merge(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<
     }
     if let Some(refusal) = unlockable(context) {
         return Err(refusal);
-    }
-    if let Body::Select(select) = &query.body
-        && let Some(item) = select.items.iter().find(|item| Some(item.expr.span) == context.analysis.whole_row)
-    {
-        let refusal = refuse("whole rows of distributed tables cannot be selected from several shards");
-        let hint = Some("Select the columns, or use to_jsonb().".to_owned());
-        return Err(Refusal { hint, position: Some(item.span.start), ..refusal });
     }
     stage(context, query.span)
 }

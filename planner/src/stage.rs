@@ -9,7 +9,7 @@ use crate::catalog::{Column, Volatility};
 use crate::edits::append;
 use crate::island::nested_island;
 use crate::names::{Effect, Routine, Target};
-use crate::plan::{Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
+use crate::plan::{CatalogRows, Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
 use crate::reduce::{joined_by, partner_conditions};
 use crate::scan::{Span, tokens};
 use crate::statement::{Context, refuse};
@@ -71,9 +71,24 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
         tables.insert(index, fragments.len());
         fragments.push(if occurrence.unread { without_rows(fragment) } else { fragment });
     }
+    let mut catalog = Vec::new();
+    for (index, occurrence) in analysis.occurrences.iter().enumerate() {
+        if occurrence.target != Target::System {
+            continue;
+        }
+        let name = format!("atoll_catalog_{}", catalog.len() + 1);
+        edits.replace_text(occurrence.table.name.span(), name.clone());
+        if let (None, Some(place)) = (&occurrence.table.alias, occurrence.table.alias_place) {
+            let alias = if is_ambiguous(context, index) { &name } else { occurrence.table.name.last() };
+            edits.insert_text(place, format!(" AS {}", crate::quote_identifier(alias)));
+            renamed.insert(index, name.clone());
+        }
+        catalog.push(catalog_rows(context, index, name, &names));
+    }
     for qualifier in &analysis.qualifiers {
         let occurrence = &analysis.occurrences[qualifier.occurrence];
-        if occurrence.distributed().is_some() && occurrence.table.name.span().start != qualifier.span.start {
+        let fetched = occurrence.distributed().is_some() || occurrence.target == Target::System;
+        if fetched && occurrence.table.name.span().start != qualifier.span.start {
             match renamed.get(&qualifier.occurrence).filter(|_| is_ambiguous(context, qualifier.occurrence)) {
                 Some(name) => {
                     edits.replace_text(Span { start: qualifier.span.start, end: qualifier.table.end }, name.clone())
@@ -92,7 +107,28 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
         .distributed()
         .filter_map(|index| analysis.occurrences[index].relation)
         .any(|relation| relation.columns.iter().any(|column| context.is_oddly_collated(column)));
-    Ok(Merge { fragments, sql: edits.apply_text(context.sql, whole), datafusion: !collated })
+    Ok(Merge {
+        fragments,
+        sql: edits.apply_text(context.sql, whole),
+        datafusion: !collated && catalog.is_empty(),
+        catalog,
+    })
+}
+
+/// A relation of the catalog database, in the columns that the statement can need.
+pub(crate) fn catalog_rows(
+    context: &Context<'_, '_, '_>,
+    index: usize,
+    name: String,
+    names: &HashSet<String>,
+) -> CatalogRows {
+    let analysis = context.analysis;
+    let occurrence = &analysis.occurrences[index];
+    let renamed = occurrence.table.alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
+    let all = occurrence.starred || analysis.stars || analysis.natural || analysis.whole_row.is_some() || renamed;
+    let mut columns: Vec<String> = names.iter().cloned().collect();
+    columns.sort_unstable();
+    CatalogRows { name, relation: occurrence.full.clone(), columns: (!all).then_some(columns) }
 }
 
 /// Whether another table of the same FROM goes by the same name, in another schema.
@@ -139,12 +175,12 @@ pub(crate) fn unstageable(context: &Context<'_, '_, '_>) -> Option<Refusal> {
 }
 
 /// Every identifier in a stretch of text: a superset of the columns it names.
-fn identifiers(sql: &str, span: Span) -> HashSet<String> {
+pub(crate) fn identifiers(sql: &str, span: Span) -> HashSet<String> {
     let text = span.of(sql);
     tokens(text).iter().filter_map(|token| token.identifier(text)).map(|name| name.into_owned()).collect()
 }
 
-fn fragment(
+pub(crate) fn fragment(
     context: &Context<'_, '_, '_>,
     index: usize,
     name: String,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use crate::analysis::{Analysis, FunctionUse, Resolved, ScopeId, analyse};
+use crate::analysis::{Analysis, FunctionUse, Occurrence, Resolved, ScopeId, analyse};
 use crate::catalog::{Column, Volatility};
 use crate::edits::Edits;
 use crate::names::{Effect, Routine, Target};
@@ -14,7 +14,9 @@ use crate::plan::{
 };
 use crate::scan::{Span, Token, TokenKind, tokens};
 use crate::syntax::{Call, Name, Statement};
-use crate::{Facts, ddl, distribute_call, explain, insert, maintenance, reference, select, session, update, views};
+use crate::{
+    Facts, ddl, distribute_call, explain, insert, maintenance, reference, select, session, steps, update, views,
+};
 
 /// Plans one statement. Never fails: what cannot be answered is a [`Plan::Refuse`], and what PostgreSQL would reject is relayed to where
 /// it rejects it.
@@ -117,6 +119,14 @@ impl Context<'_, '_, '_> {
             return plan;
         }
         let distributed = analysis.distributed().next().is_some();
+        let writes_shards =
+            |occurrence: &Occurrence<'_, '_, '_>| occurrence.written && occurrence.distributed().is_some();
+        if analysis.modifying_cte
+            && analysis.occurrences.iter().any(writes_shards)
+            && !(self.fits_on_shard() && select::is_one_key(&self.keys()))
+        {
+            return steps::plan(self);
+        }
         if let Some(refusal) = self.refusal(distributed) {
             return refusal.into();
         }
@@ -201,10 +211,10 @@ impl Context<'_, '_, '_> {
                 "casts of columns to regclass and its kin are not supported in a statement on distributed tables",
             ));
         }
-        let catalog = analysis
-            .occurrences
-            .iter()
-            .find(|occurrence| matches!(occurrence.target, Target::System | Target::Virtual(_)));
+        let catalog = analysis.occurrences.iter().find(|occurrence| {
+            matches!(occurrence.target, Target::Virtual(_))
+                || (occurrence.target == Target::System && occurrence.table.only)
+        });
         catalog.map(|occurrence| Refusal {
             hint: Some("Query catalogs and distributed tables in separate statements.".to_owned()),
             position: Some(occurrence.table.name.span().start),
@@ -324,7 +334,7 @@ impl Context<'_, '_, '_> {
         let mut colocations = analysis.distributed().filter_map(|index| analysis.occurrences[index].distributed());
         let first = colocations.next().map(|(colocation, _)| colocation);
         colocations.all(|(colocation, _)| Some(colocation) == first)
-            && !analysis.any_target(|target| matches!(target, Target::Unsharded | Target::Unknown))
+            && !analysis.any_target(|target| matches!(target, Target::Unsharded | Target::Unknown | Target::System))
             && !self.needs_home()
     }
 

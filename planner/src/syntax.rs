@@ -445,7 +445,7 @@ pub struct Update<'a> {
     pub from: Vec<FromItem<'a>>,
     pub selection: Option<Expr<'a>>,
     /// WHERE CURRENT OF cursor
-    pub current_of: bool,
+    pub current_of: Option<Ident<'a>>,
     pub returning: Option<Returning<'a>>,
 }
 
@@ -456,7 +456,7 @@ pub struct Delete<'a> {
     pub target: TableRef<'a>,
     pub using: Vec<FromItem<'a>>,
     pub selection: Option<Expr<'a>>,
-    pub current_of: bool,
+    pub current_of: Option<Ident<'a>>,
     pub returning: Option<Returning<'a>>,
 }
 

@@ -1,17 +1,21 @@
 //! UPDATE, DELETE and MERGE of distributed tables.
 
+use std::collections::HashSet;
+
 use crate::analysis::constant;
-use crate::plan::{Many, ManyWrite, Plan, Refusal};
+use crate::names::Target;
+use crate::plan::{Many, ManyWrite, Plan, Refusal, Source, WriteCurrent, WriteWith};
 use crate::scan::Span;
+use crate::stage::{catalog_rows, fragment, identifiers};
 use crate::statement::{Context, refuse};
-use crate::syntax::{Delete, Expr, ExprKind, Update};
+use crate::syntax::{Delete, Expr, ExprKind, Ident, Update};
 
 pub(crate) fn plan_update(context: &Context<'_, '_, '_>, update: &Update<'_>) -> Plan {
-    write(context, update.span, update.current_of, update.returning.is_some(), "UPDATE")
+    write(context, update.span, update.current_of.as_ref(), update.returning.is_some(), "UPDATE")
 }
 
 pub(crate) fn plan_delete(context: &Context<'_, '_, '_>, delete: &Delete<'_>) -> Plan {
-    write(context, delete.span, delete.current_of, delete.returning.is_some(), "DELETE")
+    write(context, delete.span, delete.current_of.as_ref(), delete.returning.is_some(), "DELETE")
 }
 
 pub(crate) fn plan_merge(context: &Context<'_, '_, '_>) -> Plan {
@@ -37,65 +41,143 @@ fn pinned(context: &Context<'_, '_, '_>, many: Many) -> Plan {
     context.sharded(many).unwrap_or_else(|| refuse("the statement names no distributed table").into())
 }
 
-fn write(context: &Context<'_, '_, '_>, span: Span, current_of: bool, returning: bool, verb: &'static str) -> Plan {
-    if current_of {
-        return refuse("WHERE CURRENT OF is not supported on distributed tables").into();
+fn write(
+    context: &Context<'_, '_, '_>,
+    span: Span,
+    current_of: Option<&Ident<'_>>,
+    returning: bool,
+    verb: &'static str,
+) -> Plan {
+    if let Some(cursor) = current_of {
+        if !context.fits_on_shard() {
+            return refuse(format!("{verb} WHERE CURRENT OF of a distributed table cannot read other tables")).into();
+        }
+        let text = context.slice_edits(true).apply(context.sql, Span { start: 0, end: context.sql.len() });
+        return Plan::WriteCurrent(WriteCurrent { text, cursor: cursor.name.to_string(), residue: context.residue() });
     }
     let analysis = context.analysis;
     let target = analysis
         .occurrences
         .iter()
         .position(|occurrence| occurrence.written && occurrence.table.name.span().start >= span.start);
-    let other = analysis.occurrences.iter().find(|occurrence| {
-        matches!(occurrence.target, crate::names::Target::Unsharded | crate::names::Target::Unknown)
-    });
-    if let Some(other) = other {
-        return Refusal {
-            hint: Some(
-                "Distribute that table, make it a reference table, or read it in a statement of its own.".to_owned(),
-            ),
-            position: Some(other.table.name.span().start),
-            ..refuse(format!(
-                "{verb} of a distributed table cannot use \"{}\", which is not distributed",
-                other.full.name
-            ))
-        }
-        .into();
-    }
     if context.needs_home() {
         return refuse(format!("{verb} of a distributed table cannot call functions that work on sequences, large objects or advisory locks")).into();
     }
-    if !context.fits_on_shard() {
-        return refuse(format!("{verb} over tables of several co-location groups is not supported")).into();
+    if let Some(refusal) = crate::stage::unstageable(context).or_else(|| crate::stage::unlockable(context)) {
+        return if context.fits_on_shard() { pinned(context, Many::Refuse(refusal)) } else { refusal.into() };
     }
-    let many = match several(context, target, verb) {
-        Some(refusal) => Many::Refuse(refusal),
-        None => {
-            let arm = context.slice_edits(true).apply(context.sql, span);
-            Many::Write(ManyWrite { arm, returning, verb })
-        }
-    };
-    pinned(context, many)
+    if !context.fits_on_shard() {
+        return write_with(context, span, target, returning, verb).unwrap_or_else(Plan::Refuse);
+    }
+    if find_together(context, target) {
+        let arm = context.slice_edits(true).apply(context.sql, span);
+        return pinned(context, Many::Write(ManyWrite { arm, returning, verb }));
+    }
+    if crate::select::is_one_key(&context.keys()) {
+        return pinned(context, Many::Refuse(refuse("a single key has a single shard")));
+    }
+    write_with(context, span, target, returning, verb).unwrap_or_else(Plan::Refuse)
 }
 
-/// Why every shard cannot do its part alone.
-fn several(context: &Context<'_, '_, '_>, target: Option<usize>, verb: &str) -> Option<Refusal> {
-    if let Some(refusal) = crate::stage::unstageable(context).or_else(|| crate::stage::unlockable(context)) {
-        return Some(refusal);
-    }
+/// Whether every shard can do its part alone.
+fn find_together(context: &Context<'_, '_, '_>, target: Option<usize>) -> bool {
     let analysis = context.analysis;
-    let target = target.filter(|target| analysis.occurrences[*target].distributed().is_some())?;
+    let Some(target) = target.filter(|target| analysis.occurrences[*target].distributed().is_some()) else {
+        return true;
+    };
     let together = analysis.together_with(target);
     let apart = analysis.distributed().any(|index| !together[index]);
-    let breaks =
-        analysis.blocks.get(analysis.occurrences[target].block).is_some_and(|block| block.preserves_undistributed);
-    if apart || breaks || analysis.with {
-        return Some(Refusal {
-            hint: Some("Join on the distribution keys, or give the distribution key's value.".to_owned()),
-            ..refuse(format!("{verb} over several shards must find all it reads on the same shard"))
+    !apart && !breaks(context, target) && !analysis.with
+}
+
+/// Whether an outer join keeps rows of what is not spread over the shards.
+fn breaks(context: &Context<'_, '_, '_>, target: usize) -> bool {
+    let block = context.analysis.occurrences[target].block;
+    context.analysis.blocks.get(block).is_some_and(|block| block.preserves_undistributed)
+}
+
+/// Each shard does its part, and sees all rows of what it does not have.
+fn write_with(
+    context: &Context<'_, '_, '_>,
+    span: Span,
+    target: Option<usize>,
+    returning: bool,
+    verb: &'static str,
+) -> Result<Plan, Refusal> {
+    let analysis = context.analysis;
+    let Some((target, (colocation, key))) =
+        target.and_then(|target| Some((target, analysis.occurrences[target].distributed()?)))
+    else {
+        return Err(refuse(format!("{verb} names no distributed table")));
+    };
+    let together = if analysis.with || breaks(context, target) {
+        vec![false; analysis.occurrences.len()]
+    } else {
+        analysis.together_with(target)
+    };
+    let names = identifiers(context.sql, span);
+    let mut edits = context.slice_edits(true);
+    let mut sources = Vec::new();
+    for (index, occurrence) in analysis.occurrences.iter().enumerate() {
+        let stays = index == target || matches!(occurrence.target, Target::Reference | Target::ReferenceView);
+        if stays || (occurrence.distributed().is_some() && together[index]) {
+            continue;
+        }
+        if occurrence.table.only && occurrence.distributed().is_none() {
+            return Err(refuse(format!("{verb} of a distributed table cannot read ONLY another table")));
+        }
+        let name = format!("atoll_{}", sources.len() + 1);
+        edits.override_text(occurrence.table.name.span(), name.clone());
+        if let (None, Some(place)) = (&occurrence.table.alias, occurrence.table.alias_place) {
+            edits.insert_text(place, format!(" AS {}", crate::quote_identifier(occurrence.table.name.last())));
+        }
+        if let Some(sample) = occurrence.table.sample {
+            edits.replace_text(sample, "");
+        }
+        for qualifier in analysis.qualifiers.iter().filter(|qualifier| qualifier.occurrence == index) {
+            if qualifier.span.start != occurrence.table.name.span().start {
+                edits.override_text(qualifier.span, "");
+            }
+        }
+        sources.push(match occurrence.distributed() {
+            Some(_) => Source::Fragment(fragment(context, index, name, &names)?),
+            None if occurrence.target == Target::System => Source::Catalog(catalog_rows(context, index, name, &names)),
+            None => Source::Home { name, query: home_query(context, index, &names) },
         });
     }
-    None
+    let write = ManyWrite { arm: edits.apply(context.sql, span), returning, verb };
+    let keys = context.keys_of(target..target + 1);
+    let residue = context.residue();
+    Ok(Plan::WriteWith(WriteWith { colocation, key_type: key.key_type, keys, write, sources, residue }))
+}
+
+/// The rows of a table at home, in the columns that the statement can need.
+fn home_query(context: &Context<'_, '_, '_>, index: usize, names: &HashSet<String>) -> String {
+    let analysis = context.analysis;
+    let occurrence = &analysis.occurrences[index];
+    let renamed = occurrence.table.alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
+    let all = occurrence.starred || analysis.stars || analysis.natural || analysis.whole_row.is_some() || renamed;
+    let list = match occurrence.relation.filter(|_| !all) {
+        None => "*".to_owned(),
+        Some(relation) => {
+            let mut columns: Vec<String> = relation
+                .columns
+                .iter()
+                .filter(|column| names.contains(&column.name))
+                .map(|column| crate::quote_identifier(&column.name))
+                .collect();
+            if columns.is_empty() {
+                // Only rows count.
+                columns.extend(relation.columns.first().map(|column| crate::quote_identifier(&column.name)));
+            }
+            columns.join(", ")
+        }
+    };
+    let sample = occurrence.table.sample.map_or_else(String::new, |span| format!(" {}", span.of(context.sql)));
+    let database = analysis.database_names.iter().find(|span| span.start == occurrence.table.name.span().start);
+    let mut name = occurrence.table.name.span();
+    name.start = database.map_or(name.start, |database| database.end);
+    format!("SELECT {list} FROM {}{sample}", name.of(context.sql))
 }
 
 /// The refusal when a distribution key is set to anything but itself or the value it is pinned to, in any part of the statement.

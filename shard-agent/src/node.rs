@@ -33,6 +33,19 @@ pub struct Membership {
     pub lease: Arc<Lease>,
 }
 
+impl Membership {
+    /// As the governor last left it, except that a lease may have run out since: the whole agent may have stood still.
+    fn standing(&self) -> Standing {
+        let mut standing = self.desk.standing.borrow().clone();
+        let holds = self.lease.tenure().is_some_and(|tenure| tenure.deadline > now_ms());
+        if standing.role == Role::Primary && !holds {
+            standing.role = Role::None;
+            standing.reason = "its lease has run out".into();
+        }
+        standing
+    }
+}
+
 /// What all workers of an agent share.
 pub struct Shared {
     pub settings: Settings,
@@ -54,7 +67,7 @@ impl Shared {
     /// What to tell the caller.
     pub fn epoch(&self, as_replica: bool) -> Result<u64, String> {
         let Some(group) = &self.group else { return Ok(self.settings.epoch) };
-        let standing = group.desk.standing.borrow();
+        let standing = group.standing();
         match standing.role {
             Role::Primary => Ok(standing.epoch),
             Role::Replica if as_replica => Ok(standing.epoch),
@@ -67,7 +80,7 @@ impl Shared {
     pub fn state(&self) -> NodeState {
         let state = self.own_state();
         let Some(group) = &self.group else { return state };
-        let standing = group.desk.standing.borrow().clone();
+        let standing = group.standing();
         let members = standing.record.members.into_iter().map(|(name, member)| MemberAddress {
             name,
             agent_address: member.agent_address,

@@ -57,16 +57,34 @@ impl Session {
         let names: Vec<String> = columns.iter().map(|column| quote_identifier(&column.name)).collect();
         let names = names.join(", ");
         let mut count = 0;
-        for (position, shard) in colocation.shards.iter().enumerate() {
+        self.describe_rows(insert.returning, statement, ask).await?;
+        let mut order: Vec<_> = colocation.shards.iter().enumerate().collect();
+        // Home first: two such statements take their locks in one order.
+        order.sort_by_key(|(_, shard)| (shard.group, shard.id));
+        for (position, shard) in order {
             let belongs = shard_condition(colocation, &insert.key.name, position);
             let rows = format!("SELECT {names} FROM pg_temp.{GATHERED} WHERE {belongs}");
-            let target = format!(
-                "{}.{} ({names})",
+            let slice = format!(
+                "{}.{}",
                 quote_identifier(&shard.id.schema(&insert.table.schema)),
                 quote_identifier(&insert.table.name)
             );
+            let target = format!("{slice} ({names})");
             let place = Place::data(shard.group);
-            if place == Place::HOME {
+            if let Some(tail) = &insert.tail {
+                let rows = match place {
+                    Place::HOME => rows,
+                    _ => self.rows_as_text(Place::HOME, &format!("pg_temp.{GATHERED}"), &belongs).await?,
+                };
+                let alias =
+                    insert.alias.as_ref().map_or(String::new(), |alias| format!(" AS {}", quote_identifier(alias)));
+                let tail = tail.render_marked(shard.id);
+                let marked = format!("INSERT INTO {slice}{alias} ({names}) OVERRIDING SYSTEM VALUE {rows} {tail}");
+                let sql = self.text_everywhere(&marked).await?.into_owned();
+                let written = self.run_for_rows(place, &path, &sql, statement, ask, None).await?;
+                count += written.count();
+                self.push_rows(&written.rows).await?;
+            } else if place == Place::HOME {
                 let sql = format!("INSERT INTO {target} OVERRIDING SYSTEM VALUE {rows}");
                 let sets = self.run_at(place, &path, &sql, true).await?;
                 let done = sets.first().and_then(|set| atoll_wire::backend::decode::rows_of_tag(&set.tag));

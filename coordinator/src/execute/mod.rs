@@ -11,7 +11,9 @@ mod limit;
 mod merge;
 pub mod route;
 mod scatter;
+mod sources;
 mod stage;
+mod steps;
 mod virtual_text;
 mod write;
 
@@ -20,7 +22,8 @@ use std::sync::Arc;
 use atoll_planner::directory::ShardId;
 use atoll_planner::plan::{Ddl, DdlMode, DdlStep, Many, Plan, Sharded};
 use atoll_planner::quote_literal;
-use atoll_wire::backend::{self, ErrorFields};
+use atoll_wire::backend::{self, ErrorFields, decode};
+use atoll_wire::frames::peek;
 use atoll_wire::frontend::format_of;
 
 use self::route::Route;
@@ -138,6 +141,18 @@ impl Session {
                 })
                 .await
             }
+            Plan::CreateAs(plan) => {
+                self.in_transaction(async |session: &mut Self| {
+                    session.lock_definitions().await?;
+                    let created = ddl::execute(session, &facts, &plan.table, &names).await?;
+                    session.facts_changed().await?;
+                    match &plan.fill {
+                        Some(insert) => session.fill(insert).await,
+                        None => Ok(created.tag),
+                    }
+                })
+                .await
+            }
             Plan::Distribute(call) => {
                 self.in_transaction(async |session: &mut Self| {
                     session.lock_definitions().await?;
@@ -176,6 +191,12 @@ impl Session {
                 self.in_transaction(async |session: &mut Self| session.insert_select(insert, statement, ask).await)
                     .await
             }
+            Plan::WriteWith(write) => {
+                self.in_transaction(async |session: &mut Self| session.write_with(write, statement, ask).await).await
+            }
+            Plan::Steps(plan) => {
+                self.in_transaction(async |session: &mut Self| session.run_steps(plan, statement, ask).await).await
+            }
             Plan::ReferenceWrite(write) => {
                 self.in_transaction(async |session: &mut Self| session.write_reference(write, statement, ask).await)
                     .await
@@ -183,6 +204,21 @@ impl Session {
             Plan::Copy(plan) => self.copy(plan, statement, ask).await,
             _ => Err(Error::internal("a plan that is executed elsewhere")),
         }
+    }
+
+    /// Fills the table that CREATE TABLE AS has made; yields its command tag.
+    async fn fill(&mut self, insert: &str) -> Result<String> {
+        let statement = self.plan(insert, &[]).await?;
+        let mut produced = self.execute_into_buffer(&statement, Ask::Simple).await?.freeze();
+        let mut rows = 0;
+        while let Some((tag, length)) = peek(&produced) {
+            let frame = produced.split_to(length.min(produced.len()));
+            if tag == b'C' {
+                rows = decode::rows_of_tag(decode::command_complete(&frame[5..])?).unwrap_or(0);
+            }
+        }
+        self.tier = Tier::Coordinator;
+        Ok(format!("SELECT {rows}"))
     }
 
     /// Runs work in the session's transaction, or in one of its own that is committed before the command tag goes out.

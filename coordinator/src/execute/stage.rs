@@ -23,7 +23,7 @@ use crate::session::participants::expect_copy;
 use crate::session::simple::Ask;
 use crate::session::slow::FragmentWork;
 use crate::session::transaction::Transaction;
-use crate::session::{Session, Tier};
+use crate::session::{Outer, Session, Tier};
 
 /// COPY data is sent in pieces of about this size.
 const PIECE_BYTES: usize = 256 << 10;
@@ -75,18 +75,7 @@ impl Session {
         ask: Ask<'_>,
         effects: (Access, Residue),
     ) -> Result<()> {
-        if merge.tells_time() {
-            self.time_everywhere().await?;
-        }
-        let snapshots = match self.keeps_its_snapshot() {
-            true => self.export_snapshots().await?,
-            false => Vec::new(),
-        };
-        let begin =
-            if snapshots.is_empty() { "BEGIN READ WRITE" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE" };
-        let mut beside = Transaction::new(false, begin.to_owned(), &self.settings);
-        beside.snapshots = snapshots;
-        let outer = self.begin_beside(beside);
+        let outer = self.open_beside(merge).await?;
         let result = async {
             self.stage_all(merge, columns, ask).await?;
             let path = self.plain_path();
@@ -104,6 +93,25 @@ impl Session {
         ended.map(drop)
     }
 
+    /// Opens a transaction that may stage a merge's fragments beside one that may not, and sees the same.
+    ///
+    /// # Errors
+    /// PostgreSQL's own.
+    pub async fn open_beside(&mut self, merge: &Merge) -> Result<Outer> {
+        if merge.tells_time() {
+            self.time_everywhere().await?;
+        }
+        let snapshots = match self.keeps_its_snapshot() {
+            true => self.export_snapshots().await?,
+            false => Vec::new(),
+        };
+        let begin =
+            if snapshots.is_empty() { "BEGIN READ WRITE" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE" };
+        let mut beside = Transaction::new(false, begin.to_owned(), &self.settings);
+        beside.snapshots = snapshots;
+        Ok(self.begin_beside(beside))
+    }
+
     /// What a merge gives, asked where its fragments would be, which stay empty.
     ///
     /// # Errors
@@ -117,6 +125,9 @@ impl Session {
             for (fragment, columns) in merge.fragments.iter().zip(&columns) {
                 let create = self.create_staged(fragment, columns).await?;
                 self.run_at(Place::HOME, &path, &create, false).await?;
+            }
+            for rows in &merge.catalog {
+                self.stage_catalog(rows, "FALSE").await?;
             }
             let sql = self.text_to_describe(&merge.sql).await?.into_owned();
             let lane = self.participant(Place::HOME, &path, false).await?;
@@ -146,6 +157,9 @@ impl Session {
             Ask::Simple => None,
             Ask::Bound(bound) => Some(bound),
         };
+        for rows in &merge.catalog {
+            self.stage_catalog(rows, "TRUE").await?;
+        }
         let mut staged = vec![None; merge.fragments.len()];
         let mut candidates = self.to_stage(merge, bound).await?;
         while let Some(next) = (0..candidates.len()).min_by(|left, right| {

@@ -190,7 +190,7 @@ impl Session {
 }
 
 /// The group's statement is a SELECT around the client's.
-fn in_the_clients_verb(error: Error, verb: &str) -> Error {
+pub(super) fn in_the_clients_verb(error: Error, verb: &str) -> Error {
     match error {
         Error::Server(mut fields) if fields.sqlstate() == "25006" => {
             fields.set_message(format!("cannot execute {verb} in a read-only transaction"));
@@ -227,7 +227,7 @@ fn group_write(write: &ManyWrite, shards: &[Shard]) -> String {
     }
 }
 
-fn counted(written: &Written) -> Result<u64> {
+pub(super) fn counted(written: &Written) -> Result<u64> {
     let row = written.rows.first().ok_or_else(|| Error::internal("a write without its count"))?;
     let field = decode::data_row(&row[5..])?.next().transpose()?.flatten();
     field

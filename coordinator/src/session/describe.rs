@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use atoll_planner::directory::ShardId;
-use atoll_planner::plan::{Access, Distribute, Plan, Residue, Session as SessionPlan};
+use atoll_planner::plan::{
+    Access, Distribute, InsertSelect, ManyWrite, Plan, Residue, Session as SessionPlan, WriteWith,
+};
 use atoll_wire::backend::Column;
 use atoll_wire::frontend;
 use bytes::BytesMut;
@@ -116,6 +118,16 @@ impl Session {
                 let place = self.place_of(relay.site);
                 self.ask_postgres(&statement.text, &statement.types, place).await?
             }
+            Plan::WriteWith(WriteWith { write: ManyWrite { returning: false, .. }, .. })
+            | Plan::InsertSelect(InsertSelect { returning: false, .. }) => {
+                match self.ask_postgres(&statement.text, &statement.types, Place::CATALOG).await {
+                    // As below; the shards judge the rest.
+                    Err(error) if error.sqlstate() == "42P01" && self.has_own(Place::HOME) => {
+                        Description { parameters: statement.types.clone(), columns: None }
+                    }
+                    asked => asked?,
+                }
+            }
             Plan::Gather(gather) => {
                 match self.ask_postgres(&statement.text, &statement.types, Place::CATALOG).await {
                     // Temporary tables are known at home only.
@@ -158,7 +170,7 @@ impl Session {
 
     /// Parses and describes a text in the catalog database, where names and OIDs are the client's; what only a session's own backend at
     /// home knows (temporary tables) is asked there.
-    pub(super) async fn ask_postgres(&mut self, text: &str, types: &[u32], place: Place) -> Result<Description> {
+    pub(crate) async fn ask_postgres(&mut self, text: &str, types: &[u32], place: Place) -> Result<Description> {
         let joined = self.transaction.as_ref().is_some_and(|transaction| transaction.catalog_changed);
         let asked = if joined {
             self.describe_joined(text, types, Place::CATALOG).await

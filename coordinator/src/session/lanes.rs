@@ -8,6 +8,7 @@ use atoll_wire::frontend;
 use bytes::BytesMut;
 
 use super::Session;
+use super::cursors::Aside;
 use super::settings::{Settings, join_search_path, split_search_path};
 use crate::directory::leaders::Asker;
 use crate::error::{Error, Result};
@@ -48,6 +49,11 @@ impl Session {
     pub async fn hold(&mut self, place: Place, path: &Arc<str>) -> Result<(Held, Prelude)> {
         self.cancel.check()?;
         let mut prelude = Prelude::default();
+        if let Aside::Ready(mut lane) = std::mem::take(&mut self.aside) {
+            settle(&mut lane, &self.settings_at(place), self.id).await?;
+            self.aside = Aside::Out;
+            return Ok((Held::Alone(place, lane), prelude));
+        }
         let held = match self.transaction.as_ref().map(|transaction| transaction.position(place)) {
             Some(Some(index)) => Held::Joined(index),
             Some(None) => {
@@ -120,6 +126,7 @@ impl Session {
     /// Gives a lane taken for one statement back; keeps it when `pin`.
     pub fn let_go(&mut self, held: Held, pin: bool) {
         match held {
+            Held::Alone(_, lane) if matches!(self.aside, Aside::Out) => self.aside = Aside::Ready(lane),
             Held::Alone(place, lane) if pin => self.pinned.push((place, lane)),
             Held::Alone(_, lane) => lane.release(),
             Held::Joined(index) if pin => {

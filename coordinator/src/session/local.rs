@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use atoll_planner::plan::{
-    Access, DiscardKind, Many, Merge, Plan, Relay, Residue, Session as SessionPlan, Sharded,
-    Transaction as TransactionPlan,
-};
+use atoll_planner::plan::{Access, DiscardKind, Plan, Residue, Session as SessionPlan, Transaction as TransactionPlan};
 use atoll_planner::scan::{TokenKind, tokens};
 use atoll_planner::{quote_identifier, quote_literal};
 use atoll_wire::backend::{self, ErrorFields};
@@ -18,15 +15,14 @@ use super::extended::{Bound, Prepared, push_description};
 use super::settings::{REPORTED, Settings};
 use super::simple::Ask;
 use super::transaction::{Ending, Transaction};
-use super::{Cursor, Held, Session, Tier};
+use super::{Held, Session};
 use crate::error::{Error, Result, sqlstate};
-use crate::execute::route::Route;
 use crate::place::Place;
 use crate::plans::Statement;
 use crate::pool::Need;
 
 impl Session {
-    fn complete(&mut self, command_tag: &str) {
+    pub(super) fn complete(&mut self, command_tag: &str) {
         backend::command_complete(command_tag, &mut self.client.output);
     }
 
@@ -472,7 +468,7 @@ impl Session {
     }
 
     /// The single row of a query in the catalog database, in the transaction when there is one.
-    pub(super) async fn ask_home(&mut self, sql: &str, path: &Arc<str>) -> Result<Vec<Option<String>>> {
+    pub(crate) async fn ask_home(&mut self, sql: &str, path: &Arc<str>) -> Result<Vec<Option<String>>> {
         let sets = if self.transaction.is_some() {
             self.run_at(Place::CATALOG, path, sql, false).await?
         } else {
@@ -483,209 +479,6 @@ impl Session {
         };
         Ok(sets.into_iter().next().and_then(|mut set| set.rows.pop()).unwrap_or_default())
     }
-
-    /// DECLARE: the cursor lives where its query runs.
-    async fn declare(
-        &mut self,
-        name: &str,
-        hold: bool,
-        query: &str,
-        statement: &Arc<Statement>,
-        ask: Ask<'_>,
-    ) -> Result<()> {
-        if !hold && self.transaction.as_ref().is_none_or(|transaction| !transaction.explicit) {
-            return Err(Error::sql("25P01", "DECLARE CURSOR can only be used in transaction blocks"));
-        }
-        let residue = if hold { Residue::Pins } else { Residue::Clean };
-        let first = tokens(query).first().map(|token| token.span.of(query).to_ascii_lowercase()).unwrap_or_default();
-        if !matches!(first.as_str(), "select" | "with" | "values" | "table" | "(") {
-            // PostgreSQL says that it is no query.
-            let path = self.plain_path();
-            let effects = (Access::Read, Residue::Clean);
-            return self.relay_statement(Place::CATALOG, &path, &statement.text, statement, ask, effects).await;
-        }
-        let inner = self.plan(query, &statement.types).await?;
-        let (place, path) = match &inner.plan {
-            Plan::Relay(Relay { site, text: None, marked: Some(marked), .. }) => {
-                let (place, path) = (self.place_of(*site), self.plain_path());
-                let sql = format!("{}{marked}", cursor_head(&statement.text, query)?);
-                self.relay_statement(place, &path, &sql, statement, ask, (Access::Read, residue)).await?;
-                self.cursors.insert(name.to_owned(), Cursor { place, description: None, binary: false });
-                return Ok(());
-            }
-            Plan::Relay(Relay { site, text: None, .. }) => (self.place_of(*site), self.plain_path()),
-            Plan::Relay(Relay { text: Some(_), .. }) => (Place::CATALOG, self.plain_path()),
-            Plan::Sharded(sharded) => match self.shard_of_cursor(sharded, ask).await? {
-                Some((place, path, None)) => (place, path),
-                Some((place, path, Some(query_there))) => {
-                    let sql = format!("{}{query_there}", cursor_head(&statement.text, query)?);
-                    self.relay_statement(place, &path, &sql, statement, ask, (Access::Read, residue)).await?;
-                    self.cursors.insert(name.to_owned(), Cursor { place, description: None, binary: false });
-                    return Ok(());
-                }
-                None => match &sharded.many {
-                    Many::Merge(merge) => {
-                        return self.declare_merged((name, query), &merge.clone(), statement, ask, residue).await;
-                    }
-                    Many::Refuse(refusal) => return Err(self.refusal(refusal, &inner).await),
-                    Many::Write(_) => {
-                        return Err(Error::unsupported("this cursor over several shards is not supported")
-                            .with_hint("Run the query without a cursor, or give it the distribution key."));
-                    }
-                },
-            },
-            Plan::Gather(gather) => {
-                return self.declare_merged((name, query), &gather.merge.clone(), statement, ask, residue).await;
-            }
-            Plan::Refuse(refusal) => return Err(self.refusal(refusal, &inner).await),
-            _ => (Place::CATALOG, self.plain_path()),
-        };
-        self.relay_statement(place, &path, &statement.text, statement, ask, (Access::Read, residue)).await?;
-        self.cursors.insert(name.to_owned(), Cursor { place, description: None, binary: false });
-        Ok(())
-    }
-
-    /// A cursor over staged fragments: it lives at home, as long as the transaction; WITH HOLD (and `residue` says so) beyond, because
-    /// PostgreSQL keeps its rows at the commit, before the staged ones go.
-    async fn declare_merged(
-        &mut self,
-        cursor: (&str, &str),
-        merge: &Merge,
-        statement: &Arc<Statement>,
-        ask: Ask<'_>,
-        residue: Residue,
-    ) -> Result<()> {
-        let alone = self.transaction.is_none();
-        self.open_implicit();
-        let declared = self.declare_staged(cursor, merge, statement, ask, residue).await;
-        if alone {
-            let ended = self.end_transaction(declared.is_ok()).await;
-            declared?;
-            ended?;
-            return Ok(());
-        }
-        declared
-    }
-
-    async fn declare_staged(
-        &mut self,
-        (name, query): (&str, &str),
-        merge: &Merge,
-        statement: &Arc<Statement>,
-        ask: Ask<'_>,
-        residue: Residue,
-    ) -> Result<()> {
-        let head = cursor_head(&statement.text, query)?;
-        if self.is_read_only() {
-            return Err(Error::unsupported("a cursor over several shards in a READ ONLY transaction is not supported")
-                .with_hint("Declare it in a transaction that may write, or run the query without a cursor."));
-        }
-        let inner = self.plan(query, &statement.types).await?;
-        let described = self.describe(&inner).await.map_err(|error| moved(error, head.chars().count() as u32))?;
-        self.stage_fragments(merge, &inner, ask).await.inspect_err(|_| self.note_failure())?;
-        let path = self.plain_path();
-        let sql = format!("{head}{}", merge.sql);
-        self.relay_statement(Place::HOME, &path, &sql, statement, ask, (Access::Read, residue)).await?;
-        // Later statements stage under the same names, which the open cursor would keep them from.
-        let kept: Vec<String> = merge
-            .fragments
-            .iter()
-            .map(|fragment| {
-                let name = quote_identifier(&fragment.name);
-                self.staged_kept += 1;
-                format!(
-                    "ALTER TABLE pg_temp.{name} RENAME TO {}",
-                    quote_identifier(&format!("{}_kept_{}", fragment.name, self.staged_kept))
-                )
-            })
-            .collect();
-        self.run_at(Place::HOME, &path, &kept.join("; "), false).await?;
-        let binary = tokens(head).iter().any(|token| token.is_keyword(head, "binary"));
-        self.cursors.insert(name.to_owned(), Cursor { place: Place::HOME, description: Some(described), binary });
-        Ok(())
-    }
-
-    /// Where a cursor's query runs when one shard answers it, and its text there when it is not the client's own.
-    async fn shard_of_cursor(
-        &mut self,
-        sharded: &Sharded,
-        ask: Ask<'_>,
-    ) -> Result<Option<(Place, Arc<str>, Option<String>)>> {
-        let bound = match ask {
-            Ask::Simple => None,
-            Ask::Bound(bound) => Some(bound),
-        };
-        match self.route(sharded.colocation, sharded.key_type, &sharded.keys, bound).await? {
-            Route::One(shard) => {
-                let (path, sql) = self.on_shard(sharded, shard.id);
-                Ok(Some((Place::data(shard.group), path, sql)))
-            }
-            Route::Many(_) => Ok(None),
-        }
-    }
-
-    /// FETCH, MOVE, CLOSE: where the cursor is.
-    async fn cursor(&mut self, name: Option<&str>, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
-        let place = match name {
-            Some(name) => {
-                let known = self.cursors.get(name);
-                let described = known.and_then(|cursor| cursor.description.clone());
-                let place = known.map_or(Place::CATALOG, |cursor| cursor.place);
-                let formats: &[i16] = if known.is_some_and(|cursor| cursor.binary) { &[1] } else { &[] };
-                let fetches = statement.text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("fetch"));
-                if let Some(description) = described.filter(|_| fetches && ask.describes()) {
-                    let (path, effects) = (self.plain_path(), (Access::Read, Residue::Clean));
-                    return self
-                        .relay_described(
-                            &description,
-                            formats,
-                            (place, &path),
-                            &statement.text,
-                            statement,
-                            ask,
-                            effects,
-                        )
-                        .await;
-                }
-                place
-            }
-            // CLOSE ALL: everywhere; the answer is one and the same.
-            None => {
-                self.cursors.clear();
-                let places: Vec<Place> = self
-                    .transaction
-                    .iter()
-                    .flat_map(|transaction| &transaction.participants)
-                    .map(|participant| participant.place)
-                    .collect();
-                let path = self.plain_path();
-                for place in places {
-                    self.run_at(place, &path, &statement.text, false).await?;
-                }
-                self.complete("CLOSE CURSOR ALL");
-                return Ok(());
-            }
-        };
-        let path = self.plain_path();
-        self.relay_statement(place, &path, &statement.text, statement, ask, (Access::Read, Residue::Clean)).await?;
-        self.tier = Tier::Relay;
-        Ok(())
-    }
-}
-
-/// An error whose position is in a part of the statement, with this many characters before it.
-fn moved(mut error: Error, before: u32) -> Error {
-    if let Error::Server(fields) = &mut error
-        && let Some(position) = fields.get(b'P').and_then(|text| text.parse::<u32>().ok())
-    {
-        fields.set_position(Some(position + before));
-    }
-    error
-}
-
-/// The text of a DECLARE before its query.
-fn cursor_head<'a>(text: &'a str, query: &str) -> Result<&'a str> {
-    text.trim_end().strip_suffix(query.trim_end()).ok_or_else(|| Error::internal("a cursor without its query"))
 }
 
 /// Atoll's own settings take only values that have an effect.

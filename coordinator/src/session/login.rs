@@ -452,6 +452,7 @@ impl Session {
                 portals: HashMap::new(),
                 cursors: HashMap::new(),
                 staged_kept: 0,
+                aside: Default::default(),
                 work: Default::default(),
                 skipping: false,
                 batch_synced: true,

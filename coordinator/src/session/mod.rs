@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod client;
+mod cursors;
 pub mod describe;
 pub mod extended;
 mod lanes;
@@ -34,6 +35,7 @@ pub use login::serve;
 
 use self::cancel::CancelHandle;
 use self::client::Client;
+use self::cursors::{Aside, Cursor};
 use self::extended::{Portal, Prepared};
 use self::relay::Within;
 use self::settings::Settings;
@@ -41,7 +43,6 @@ use self::transaction::{CommitContext, Ending, Transaction};
 use crate::error::{Error, Result, sqlstate};
 use crate::facts::DatabaseFacts;
 use crate::place::Place;
-use crate::plans::Description;
 use crate::pool::{Need, Pooled};
 use crate::worker::Worker;
 
@@ -103,8 +104,10 @@ pub struct Session {
     portals: HashMap<String, Portal>,
     /// SQL cursors: where each lives.
     cursors: HashMap<String, Cursor>,
+    /// A cursor's own backend, while a statement is sent to it.
+    aside: Aside,
     /// Staged tables that open cursors read, so far.
-    staged_kept: u64,
+    pub staged_kept: u64,
     /// How the statement that runs is answered.
     pub work: slow::Work,
     /// After an error in the extended protocol: messages are skipped up to the next Sync.
@@ -114,15 +117,6 @@ pub struct Session {
     /// Where the statement that runs stands in the client's message.
     within: Within,
     pub tier: Tier,
-}
-
-/// An SQL cursor.
-struct Cursor {
-    place: Place,
-    /// Its rows as the catalog database describes them, when the backend's own description is of staged rows.
-    description: Option<Arc<Description>>,
-    /// FETCH gives binary values, whatever the protocol.
-    binary: bool,
 }
 
 /// What belongs to a transaction while another runs beside it.
@@ -292,6 +286,7 @@ impl Session {
         self.pin_at_end.clear();
         self.refresh_temporary_names().await;
         self.portals.clear();
+        self.close_own_cursors().await;
         let pinned = &self.pinned;
         self.cursors.retain(|_, cursor| pinned.iter().any(|(kept, _)| *kept == cursor.place));
         if catalog_changed {

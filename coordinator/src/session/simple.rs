@@ -222,10 +222,14 @@ impl Session {
             Plan::Gather(gather) => {
                 self.merge(&gather.merge, statement, ask, (gather.access, gather.residue)).await?;
             }
+            Plan::WriteCurrent(plan) => self.write_current(plan, statement, ask).await?,
             Plan::Explain(explain) => self.explain(explain, statement, ask).await?,
             Plan::Session(command) => self.session_command(command, statement, ask).await?,
             Plan::Insert(_)
             | Plan::InsertSelect(_)
+            | Plan::WriteWith(_)
+            | Plan::Steps(_)
+            | Plan::CreateAs(_)
             | Plan::ReferenceWrite(_)
             | Plan::Ddl(_)
             | Plan::Distribute(_)

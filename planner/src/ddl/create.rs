@@ -5,7 +5,8 @@ use super::words::{Name, Words, is_identifier};
 use super::{at_home, catalog, ddl, everywhere, follow, on_function, privileges, refuse, relay, reserved, unsupported};
 use crate::Facts;
 use crate::plan::{
-    Ddl, DdlMode, DdlName, DdlStep, DdlTables, NewDatabase, NewView, Plan, Refusal, Residue, Template, Whereabouts,
+    Access, CreateAs, Ddl, DdlMode, DdlName, DdlStep, DdlTables, Gather, Many, Merge, NewDatabase, NewView, Plan,
+    Refusal, Residue, Template, Whereabouts,
 };
 use crate::scan::Token;
 
@@ -89,7 +90,7 @@ fn table(mut words: Words<'_>, facts: &Facts<'_>, temporary: bool) -> Plan {
     let after_name = words.position();
     if let Some(position) = words.find(&["as"]) {
         words.seek(position + 1);
-        return table_as(words, facts, temporary, "CREATE TABLE AS");
+        return table_as(words, facts, &name, temporary);
     }
     words.seek(after_name);
     let mut like = false;
@@ -146,34 +147,75 @@ fn spread(whereabouts: Whereabouts) -> Option<&'static str> {
 }
 
 /// CREATE TABLE ... AS: `words` stand after AS.
-fn table_as(words: Words<'_>, facts: &Facts<'_>, temporary: bool, command: &'static str) -> Plan {
+fn table_as(words: Words<'_>, facts: &Facts<'_>, name: &Name, temporary: bool) -> Plan {
+    const COMMAND: &str = "CREATE TABLE AS";
     let sql = words.sql;
     if words.is_keyword("execute") {
         return unsupported("CREATE TABLE ... AS EXECUTE");
     }
-    if let Some(refused) = reads_distributed(&words, facts, command) {
-        return refused;
-    }
+    let (end, with_data) = end_of_query(&words);
+    let start = words.offset();
+    let query = sql.get(start..end).unwrap_or_default();
+    let source = match over_shards(query, facts) {
+        Some(Ok(merge)) => merge,
+        Some(Err(Plan::Refuse(refusal))) => {
+            return Plan::Refuse(Refusal { position: refusal.position.map(|position| position + start), ..refusal });
+        }
+        Some(Err(plan)) => return plan,
+        None if temporary => return relay(Residue::Pins),
+        None => {
+            let empty = format!("{} WITH NO DATA", &sql[..end]);
+            return ddl(COMMAND, [DdlStep::Catalog(empty), DdlStep::Home(sql.to_owned())]);
+        }
+    };
     if temporary {
-        return relay(Residue::Pins);
+        let options = if with_data { "" } else { " WITH NO DATA" };
+        return temporary_as(&sql[..start], source, options);
     }
-    ddl(command, [DdlStep::Catalog(without_data(&words)), DdlStep::Home(sql.to_owned())])
+    let fill = with_data.then(|| format!("INSERT INTO {} {query}", name.span.of(sql)));
+    filled(COMMAND, format!("{} WITH NO DATA", &sql[..end]), name.span.of(sql), fill)
 }
 
-/// `... WITH NO DATA`
-fn without_data(words: &Words<'_>) -> String {
+/// Where the query ends, and whether its rows are wanted: `... [ WITH [ NO ] DATA ]`.
+fn end_of_query(words: &Words<'_>) -> (usize, bool) {
     let sql = words.sql;
     let rest = words.rest();
     let ends_with = |phrase: &[&str]| {
         rest.len() > phrase.len()
             && rest[rest.len() - phrase.len()..].iter().zip(phrase).all(|(token, word)| token.is_keyword(sql, word))
     };
-    if ends_with(&["with", "no", "data"]) {
-        return sql.to_owned();
+    let (behind, with_data) = match (ends_with(&["with", "no", "data"]), ends_with(&["with", "data"])) {
+        (true, _) => (3, false),
+        (_, true) => (2, true),
+        _ => (0, true),
+    };
+    let last = rest.len().checked_sub(behind + 1).and_then(|index| rest.get(index));
+    (last.map_or(sql.len(), |token| token.span.end), with_data)
+}
+
+/// The merge of a query that reads shards, or why there is none; `None` for any other query.
+fn over_shards(query: &str, facts: &Facts<'_>) -> Option<Result<Merge, Plan>> {
+    match crate::statement::plan(query, facts) {
+        Plan::Gather(gather) => Some(Ok(gather.merge)),
+        Plan::Sharded(sharded) => Some(match (sharded.many, crate::statement::merge_of(query, facts)) {
+            (Many::Merge(merge), _) | (Many::Refuse(_), Some(Ok(merge))) => Ok(merge),
+            (Many::Refuse(refusal), _) => Err(refusal.into()),
+            (Many::Write(_), _) => return None,
+        }),
+        plan @ (Plan::Views(_) | Plan::Refuse(_)) => Some(Err(plan)),
+        _ => None,
     }
-    let kept = if ends_with(&["with", "data"]) { rest.len() - 2 } else { rest.len() };
-    let end = if kept == 0 { sql.len() } else { rest[kept - 1].span.end };
-    format!("{} WITH NO DATA", &sql[..end])
+}
+
+/// A temporary table is at home only, where the merge runs.
+fn temporary_as(head: &str, source: Merge, options: &str) -> Plan {
+    let merge = Merge { sql: format!("{head}{}{options}", source.sql), datafusion: false, ..source };
+    Plan::Gather(Gather { merge, access: Access::Write, residue: Residue::Pins })
+}
+
+fn filled(command: &'static str, empty: String, name: &str, fill: Option<String>) -> Plan {
+    let steps = vec![DdlStep::Catalog(empty), DdlStep::TableFromCatalog { name: name.to_owned() }];
+    Plan::CreateAs(CreateAs { table: Ddl { command, steps, mode: DdlMode::Transaction }, fill })
 }
 
 /// The refusal of a query at home that reads distributed tables.
@@ -235,16 +277,20 @@ pub(super) fn select_into(mut words: Words<'_>, facts: &Facts<'_>) -> Option<Pla
     words.accept("table");
     let name = words.name()?;
     words.seek(0);
-    if let Some(refused) = reads_distributed(&words, facts, "SELECT INTO") {
-        return Some(refused);
-    }
-    if temporary || is_temporary_schema(&name) {
-        return Some(relay(Residue::Pins));
-    }
     let end = words.tokens().last()?.span.end;
     let query = format!("{}{}", &sql[..start], &sql[name.span.end..end]);
-    let empty = format!("CREATE {unlogged}TABLE {} AS {query} WITH NO DATA", name.span.of(sql));
-    Some(ddl("SELECT INTO", [DdlStep::Catalog(empty), DdlStep::Home(sql.to_owned())]))
+    let named = name.span.of(sql);
+    let temporary = temporary || is_temporary_schema(&name);
+    let empty = format!("CREATE {unlogged}TABLE {named} AS {query} WITH NO DATA");
+    Some(match over_shards(&query, facts) {
+        Some(Ok(merge)) if temporary => temporary_as(&format!("CREATE TEMPORARY TABLE {named} AS "), merge, ""),
+        Some(Ok(_)) => filled("SELECT INTO", empty, named, Some(format!("INSERT INTO {named} {query}"))),
+        // Positions behind INTO are others than the client's.
+        Some(Err(Plan::Refuse(refusal))) => Plan::Refuse(Refusal { position: None, ..refusal }),
+        Some(Err(plan)) => plan,
+        None if temporary => relay(Residue::Pins),
+        None => ddl("SELECT INTO", [DdlStep::Catalog(empty), DdlStep::Home(sql.to_owned())]),
+    })
 }
 
 fn view(mut words: Words<'_>, facts: &Facts<'_>, temporary: bool, materialized: bool) -> Plan {

@@ -176,15 +176,14 @@ impl<'a> Parser<'a, '_> {
         Ok(Delete { span: self.since(start), with, target, using, selection, current_of, returning })
     }
 
-    fn where_or_cursor(&mut self) -> Parse<(Option<crate::syntax::Expr<'a>>, bool)> {
+    fn where_or_cursor(&mut self) -> Parse<(Option<crate::syntax::Expr<'a>>, Option<crate::syntax::Ident<'a>>)> {
         if !self.word("where") {
-            return Ok((None, false));
+            return Ok((None, None));
         }
         if self.words(&["current", "of"]) {
-            self.any_identifier()?;
-            return Ok((None, true));
+            return Ok((None, Some(self.any_identifier()?)));
         }
-        Ok((Some(self.expr()?), false))
+        Ok((Some(self.expr()?), None))
     }
 
     pub(super) fn merge(&mut self, with: Option<With<'a>>) -> Parse<MergeInto<'a>> {

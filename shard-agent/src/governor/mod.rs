@@ -211,6 +211,10 @@ impl Governor {
             let decision = decide(&seen.as_seen(self.settings.name.as_str()));
             self.publish(decision.serve);
             self.instruct_fencer();
+            let starts = matches!(
+                decision.action,
+                Action::StartPrimary(_) | Action::StartReplica { .. } | Action::Promote(_) | Action::Initdb
+            );
             let acted = tokio::select! {
                 acted = self.carry_out(decision.action) => acted,
                 () = stop.cancelled() => break,
@@ -219,6 +223,7 @@ impl Governor {
                 Ok(true) => self.last_failure.clear(),
                 Ok(false) => self.rest(&stop).await,
                 Err(failure) => {
+                    self.failed_starts += u32::from(starts);
                     // The same thing over and over is said once.
                     if failure != self.last_failure {
                         self.events.note("failed", self.epoch(), failure.clone());
@@ -347,6 +352,7 @@ impl Governor {
         }
         self.serving = serve;
         let standing = self.standing_now();
+        metrics::gauge!("atoll_agent_replication_lag_bytes").set(standing.lag_bytes as f64);
         self.standing.send_if_modified(|last| {
             let changed = *last != standing;
             *last = standing;

@@ -73,8 +73,11 @@ impl Peers {
         }
     }
 
-    /// Whether every other member promises not to seek the lease for `ttl_ms`.
+    /// Whether every other member promises not to seek the lease for `ttl_ms`. Of an unknown group nobody does.
     pub async fn all_vouch(&self, members: &BTreeMap<String, Member>, epoch: u64, ttl_ms: u64) -> bool {
+        if !members.contains_key(&self.me) {
+            return false;
+        }
         let ttl_ms = u32::try_from(ttl_ms).unwrap_or(u32::MAX);
         let ask = members.iter().filter(|(name, _)| **name != self.me).map(|(name, member)| async {
             let Some(mut client) = self.client(name, member) else { return false };

@@ -6,7 +6,6 @@ INSERT INTO dm VALUES (6, 3, 'f', 6), (7, 4, 'g', 7) RETURNING id, v;
 INSERT INTO dm (id, v) VALUES (8, 'h'), (9, DEFAULT);
 -- copy-data-from: COPY (SELECT i, i % 10, 'row ' || i, i / 4.0 FROM generate_series(10, 300) i) TO STDOUT
 COPY dm FROM STDIN;
--- cluster-refuses 0A000
 INSERT INTO dm SELECT i, i % 10, 'row ' || i, i / 4.0 FROM generate_series(301, 310) i RETURNING id, n;
 INSERT INTO dm (id, g) SELECT * FROM (VALUES (311, 1), (312, 2)) x (a, b);
 INSERT INTO dm TABLE dm LIMIT 0;
