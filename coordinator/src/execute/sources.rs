@@ -17,6 +17,22 @@ use crate::session::Session;
 use crate::session::simple::Ask;
 
 impl Session {
+    /// Runs work under settings that print values exactly, in forms that are read alike under all others.
+    ///
+    /// # Errors
+    /// The work's.
+    pub(super) async fn in_exact_forms<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let exact = self
+            .settings
+            .with("datestyle", Some("ISO, MDY"))
+            .with("intervalstyle", Some("postgres"))
+            .with("extra_float_digits", Some("1"));
+        let own = std::mem::replace(&mut self.settings, exact);
+        let done = work(self).await;
+        self.settings = own;
+        done
+    }
+
     /// Rows of a relation, those that meet a condition, as a query that any backend answers.
     ///
     /// # Errors
@@ -59,7 +75,8 @@ impl Session {
             return Err(Error::unsupported("rows without columns cannot be sent to shards"));
         }
         let sql = format!("SELECT {} FROM {table} WHERE {condition}", arrays.join(", "));
-        let sets = self.run_at(place, &path, &sql, false).await?;
+        let sets =
+            self.in_exact_forms(async |session: &mut Self| session.run_at(place, &path, &sql, false).await).await?;
         let values = sets.into_iter().next().and_then(|mut set| set.rows.pop()).unwrap_or_default();
         let literals: Vec<String> = values
             .iter()

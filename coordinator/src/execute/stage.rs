@@ -1,21 +1,24 @@
 //! Tier 3: fragments staged as temporary tables in home's data database, where PostgreSQL runs the merge query itself.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use atoll_planner::directory::Directory;
+use arrow_array::RecordBatch;
+use atoll_planner::directory::{Directory, GroupIndex};
 use atoll_planner::plan::{Access, Fragment, Merge, Residue};
 use atoll_planner::quote_identifier;
 use atoll_proto::v1::{self, Parameter};
 use atoll_wire::backend::{Column, decode};
 use atoll_wire::frontend;
 use atoll_wire::rows::{ColumnFormat, IpcReader, copy_binary_header, copy_binary_trailer, encode_copy_binary};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use futures_util::future::{Either, join_all, select};
 
 use super::limit::{Candidate, Limit, apply};
 use super::scatter::{discard_rest, next_batch, request};
 use crate::error::{Error, Result};
-use crate::lane::ResultSet;
+use crate::lane::{Lane, ResultSet};
 use crate::place::Place;
 use crate::plans::{Description, Statement};
 use crate::session::extended::Bound;
@@ -25,6 +28,8 @@ use crate::session::slow::FragmentWork;
 use crate::session::transaction::Transaction;
 use crate::session::{Outer, Session, Tier};
 
+/// Rows of other groups that are kept while home is busy, at most.
+const AHEAD_BYTES_MAX: usize = 64 << 20;
 /// COPY data is sent in pieces of about this size.
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -190,7 +195,11 @@ impl Session {
         let asked = groups.len();
         let path = self.plain_path();
         let table = format!("pg_temp.{}", quote_identifier(&fragment.name));
-        let create = self.create_staged(fragment, columns).await?;
+        let at_home = groups.iter().any(|part| part.group == Directory::HOME);
+        let create = match at_home {
+            true => format!("DROP TABLE IF EXISTS {table}"),
+            false => self.create_staged(fragment, columns).await?,
+        };
         self.run_at(Place::HOME, &path, &create, false).await?;
 
         let formats = vec![ColumnFormat::RawBinary; columns.len()];
@@ -200,7 +209,7 @@ impl Session {
         for (part, parameters) in groups.iter_mut().zip(&mut parameters) {
             apply(limits, part, parameters);
         }
-        let mut others = Vec::new();
+        let mut others = BTreeMap::new();
         let mut own = None;
         for (part, parameters) in groups.into_iter().zip(parameters) {
             if part.group == Directory::HOME {
@@ -213,23 +222,26 @@ impl Session {
             self.cancel.enter(lane);
             let once = !limits.is_empty();
             lane.send_fragment(v1::Fragment { once, ..request(part.sql, parameters, &formats, version) }).await?;
-            others.push(part.group);
+            others.insert(part.group, Ahead::default());
         }
         let result: Result<u64> = async {
             let mut rows = 0;
             if let Some((part, parameters)) = own {
-                // Home's own rows do not travel: one statement moves them, in the merge's own transaction.
-                let sql = format!("INSERT INTO {table} {}", part.sql);
-                rows += self.run_bound(&sql, &parameters).await?;
+                // Home's own rows do not travel: one statement makes the table of them, in the merge's own transaction.
+                let names: Vec<String> = fragment.columns.iter().map(|column| quote_identifier(&column.name)).collect();
+                let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+                let name = quote_identifier(&fragment.name);
+                let sql = format!("CREATE TEMPORARY TABLE {name}{names} ON COMMIT DROP AS {}", part.sql);
+                rows += self.run_beside(bound_statement(&sql, &parameters), &mut others, &mut lanes).await?;
             }
-            for group in &others {
-                rows += self.copy_fragment(*group, &table, &mut lanes).await?;
+            for (group, ahead) in &mut others {
+                rows += self.copy_fragment(*group, &table, ahead, &mut lanes).await?;
             }
             Ok(rows)
         }
         .await;
         for (group, lane) in Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes) {
-            if others.contains(&group) {
+            if others.contains_key(&group) {
                 discard_rest(lane).await;
                 self.cancel.leave(lane);
             }
@@ -237,14 +249,14 @@ impl Session {
         self.cancel.settled().await;
         self.let_go_all(lanes);
         let rows = result?;
+        let mut last = format!("ANALYZE {table}");
         if !fragment.looked_up_by.is_empty() {
             let columns: Vec<String> = fragment.looked_up_by.iter().map(|column| quote_identifier(column)).collect();
             // A type without an order has no such index; the merge works without.
             let index = format!("CREATE INDEX ON {table} ({})", columns.join(", "));
-            let guarded = format!("DO $do$ BEGIN {index}; EXCEPTION WHEN undefined_object THEN NULL; END $do$");
-            self.run_at(Place::HOME, &path, &guarded, false).await?;
+            last = format!("DO $do$ BEGIN {index}; EXCEPTION WHEN undefined_object THEN NULL; END $do$; {last}");
         }
-        self.run_at(Place::HOME, &path, &format!("ANALYZE {table}"), false).await?;
+        self.run_at(Place::HOME, &path, &last, false).await?;
         Ok((asked, rows))
     }
 
@@ -293,27 +305,35 @@ impl Session {
         Ok(definitions.join(", "))
     }
 
-    /// A statement with parameters at home, for its effect; yields the rows of its tag.
-    async fn run_bound(&mut self, sql: &str, parameters: &[Parameter]) -> Result<u64> {
-        let path = self.plain_path();
-        let mut out = BytesMut::new();
-        let types: Vec<u32> = parameters.iter().map(|parameter| parameter.type_oid).collect();
-        let formats: Vec<i16> = parameters.iter().map(|parameter| i16::from(parameter.binary)).collect();
-        frontend::parse("", sql, &types, &mut out);
-        let values: Vec<Option<&[u8]>> =
-            parameters.iter().map(|parameter| (!parameter.null).then_some(&parameter.value[..])).collect();
-        frontend::bind("", "", &formats, values, &[], &mut out);
-        frontend::execute("", 0, &mut out);
-        frontend::sync(&mut out);
+    /// A statement at home, while other groups' rows are fetched as far ahead as there is room for them; yields the rows of its tag.
+    async fn run_beside(
+        &mut self,
+        statement: Bytes,
+        others: &mut BTreeMap<GroupIndex, Ahead>,
+        lanes: &mut super::scatter::Lanes,
+    ) -> Result<u64> {
         let cancel = self.cancel.clone();
-        let lane = self.participant(Place::HOME, &path, false).await?;
-        let result = cancel
-            .over(lane, async |lane| {
-                lane.send(out.freeze()).await?;
-                lane.collect(1).await
-            })
-            .await;
-        result.map(|sets| rows_of(&sets)).map_err(|error| match error {
+        let mut all = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, lanes);
+        let home = all.remove(&Directory::HOME).ok_or_else(|| Error::internal("home did not join"))?;
+        cancel.enter(home);
+        let room = AHEAD_BYTES_MAX / others.len().max(1);
+        // Both are in the order of the groups.
+        let fetched = all.into_iter().filter(|(group, _)| others.contains_key(group)).map(|(_, lane)| lane);
+        let fetched: Vec<_> = fetched.collect();
+        let ahead = join_all(fetched.into_iter().zip(others.values_mut()).map(|(lane, ahead)| ahead.fetch(lane, room)));
+        let answered = {
+            let work = async {
+                home.send(statement).await?;
+                home.collect(1).await
+            };
+            match select(std::pin::pin!(work), std::pin::pin!(ahead)).await {
+                Either::Left((answered, _)) => answered,
+                Either::Right((_, work)) => work.await,
+            }
+        };
+        cancel.leave(home);
+        cancel.settled().await;
+        answered.map(|sets| rows_of(&sets)).map_err(|error| match error {
             Error::Server(mut fields) => {
                 fields.remove(b'P');
                 Error::Server(fields)
@@ -325,8 +345,9 @@ impl Session {
     /// Streams one group's rows into the staging table; yields their number.
     async fn copy_fragment(
         &mut self,
-        group: atoll_planner::directory::GroupIndex,
+        group: GroupIndex,
         table: &str,
+        ahead: &mut Ahead,
         lanes: &mut super::scatter::Lanes,
     ) -> Result<u64> {
         let transaction = self.transaction.as_mut().ok_or_else(|| Error::internal("staging outside a transaction"))?;
@@ -345,9 +366,8 @@ impl Session {
         expect_copy(&mut home.lane, b'G').await?;
         let mut data = BytesMut::new();
         copy_binary_header(&mut data);
-        let mut reader = IpcReader::new();
         let copied: Result<()> = async {
-            while let Some(batch) = next_batch(&mut source.lane, &mut reader).await? {
+            while let Some(batch) = ahead.next(&mut source.lane).await? {
                 let rows = batch.num_rows();
                 let step = (rows * PIECE_BYTES / batch.get_array_memory_size().max(1)).clamp(1, rows.max(1));
                 for start in (0..rows).step_by(step) {
@@ -373,6 +393,59 @@ impl Session {
         copied?;
         answered.map(|sets| rows_of(&sets))
     }
+}
+
+/// What was fetched of a group's rows before there was a place for them.
+#[derive(Default)]
+struct Ahead {
+    reader: IpcReader,
+    batches: VecDeque<RecordBatch>,
+    /// Nothing follows `batches`.
+    ended: bool,
+    failure: Option<Error>,
+}
+
+impl Ahead {
+    /// Fetches up to about `room` bytes. Cancel safe.
+    async fn fetch(&mut self, lane: &mut Lane, room: usize) {
+        let mut bytes = 0;
+        while bytes < room && !self.ended {
+            match next_batch(lane, &mut self.reader).await {
+                Ok(Some(batch)) => {
+                    bytes += batch.get_array_memory_size();
+                    self.batches.push_back(batch);
+                }
+                Ok(None) => self.ended = true,
+                Err(error) => (self.ended, self.failure) = (true, Some(error)),
+            }
+        }
+    }
+
+    async fn next(&mut self, lane: &mut Lane) -> Result<Option<RecordBatch>> {
+        match (self.batches.pop_front(), self.failure.take()) {
+            (Some(batch), failure) => {
+                self.failure = failure;
+                Ok(Some(batch))
+            }
+            (None, Some(error)) => Err(error),
+            (None, None) if self.ended => Ok(None),
+            (None, None) => next_batch(lane, &mut self.reader).await,
+        }
+    }
+}
+
+/// The messages of a statement with parameters, up to a Sync.
+fn bound_statement(sql: &str, parameters: &[Parameter]) -> Bytes {
+    let mut out = BytesMut::new();
+    let types: Vec<u32> = parameters.iter().map(|parameter| parameter.type_oid).collect();
+    let formats: Vec<i16> = parameters.iter().map(|parameter| i16::from(parameter.binary)).collect();
+    frontend::parse("", sql, &types, &mut out);
+    let values: Vec<Option<&[u8]>> =
+        parameters.iter().map(|parameter| (!parameter.null).then_some(&parameter.value[..])).collect();
+    frontend::bind("", "", &formats, values, &[], &mut out);
+    frontend::execute("", 0, &mut out);
+    frontend::sync(&mut out);
+    out.freeze()
 }
 
 fn rows_of(sets: &[ResultSet]) -> u64 {

@@ -81,10 +81,9 @@ impl Session {
             Ask::Simple => None,
             Ask::Bound(bound) => Some(as_text(bound)?),
         };
-        let produced = match &in_text {
-            None => self.execute_into_buffer(&part, Ask::Simple).await?,
-            Some(bound) => self.execute_into_buffer(&part, Ask::Bound(bound)).await?,
-        };
+        let ask = in_text.as_ref().map_or(Ask::Simple, Ask::Bound);
+        let work = async |session: &mut Self| session.execute_into_buffer(&part, ask).await;
+        let produced = if columns.is_some() { self.in_exact_forms(work).await? } else { work(self).await? };
         match columns {
             Some(columns) => self.keep_rows(&step.name, &columns, produced).await,
             None => Ok(()),

@@ -5,6 +5,7 @@
 //! conjuncts of WHERE, from ON conditions towards the side they can restrict, from correlated subqueries inwards, through derived tables
 //! and CTEs that pass the key through unharmed.
 
+mod constants;
 mod facts;
 mod keys;
 mod resolve;

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::constants::is_reg_type;
 use super::facts::Pin;
 use super::scope::{Columns, Item, KeyTerm, Output, Resolved, SYSTEM_COLUMNS, Scope, ScopeId};
 use super::{Analysis, BlockFacts, Flow, FunctionUse, Occurrence, Qualifier, QueryFacts};
 use crate::Facts;
-use crate::catalog::{FunctionKind, Volatility};
+use crate::catalog::FunctionKind;
 use crate::directory::ColocationId;
 use crate::names::{Effect, Found, Routine, Target};
 use crate::plan::KeySource;
-use crate::syntax::SelectItem;
 use crate::syntax::{
     Body, Child, Distinct, Expr, ExprKind, FromItem, Ident, JoinCondition, JoinKind, LimitCount, Name, OtherName,
     Query, Select, Statement, TableRef, With,
@@ -598,48 +598,6 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
         }
     }
 
-    /// Whether the catalog database has to be asked for part of an expression's value.
-    fn asks_catalog(&self, expr: &Expr<'a>) -> bool {
-        expr.any(&mut |expr| match &expr.kind {
-            ExprKind::Cast { target, .. } => is_reg_type(&target.name),
-            ExprKind::Call(call) => {
-                matches!(self.facts.find_function(&call.name), Routine::BuiltIn(built_in) if built_in.effect == Effect::Catalog)
-            }
-            _ => false,
-        })
-    }
-
-    /// Whether an expression has one value for the whole statement, which needs nothing but the catalog.
-    fn is_constant(&self, expr: &Expr<'a>) -> bool {
-        !expr.has_subquery()
-            && !expr.any(&mut |expr| match &expr.kind {
-                ExprKind::Column(_) | ExprKind::Star(_) | ExprKind::Parameter(_) | ExprKind::Default => true,
-                ExprKind::Call(call) => match self.facts.find_function(&call.name) {
-                    Routine::BuiltIn(built_in) => {
-                        built_in.volatility == Volatility::Volatile
-                            || built_in.aggregate
-                            || call.over.is_some()
-                            || !matches!(built_in.effect, Effect::None | Effect::Catalog)
-                            || crate::marks::clock(self.sql, call, false).is_some()
-                    }
-                    Routine::User { .. } => true,
-                },
-                _ => false,
-            })
-    }
-
-    /// Notes what gives an output column its name.
-    pub(super) fn note_name(&mut self, item: &'t SelectItem<'a>) {
-        if item.alias.is_none()
-            && let (Some(name), _) = crate::island::column_name(&item.expr)
-        {
-            if let Some(call) = crate::island::naming_call(&item.expr) {
-                self.analysis.namers.insert(crate::marks::span_of(call), call.name.last().to_owned());
-            }
-            self.analysis.namers.insert(item.expr.span, name);
-        }
-    }
-
     /// `*`, or `t.*`: all columns of the tables that it stands for. Those of derived tables and CTEs are named, or starred, in them.
     fn star(&mut self, name: Option<&'t Name<'a>>, scope: ScopeId) {
         let mut next = Some(scope);
@@ -739,23 +697,6 @@ fn has_window(select: &Select<'_>) -> bool {
         .items
         .iter()
         .any(|item| item.expr.any(&mut |expr| matches!(&expr.kind, ExprKind::Call(call) if call.over.is_some())))
-}
-
-fn is_reg_type(name: &str) -> bool {
-    matches!(
-        name,
-        "regclass"
-            | "regproc"
-            | "regprocedure"
-            | "regoper"
-            | "regoperator"
-            | "regtype"
-            | "regnamespace"
-            | "regrole"
-            | "regconfig"
-            | "regdictionary"
-            | "regcollation"
-    )
 }
 
 /// Gives output columns the names of an alias's column list.

@@ -42,4 +42,23 @@ SELECT count(*), sum(id), sum(n) FROM ww;
 -- exact-or-refused
 WITH d AS (DELETE FROM ww WHERE k = 1 RETURNING id) SELECT count(*) FROM ww;
 SELECT count(*) FROM ww_old;
+-- Values keep all of their digits, whatever the session's ways to print them.
+CREATE TABLE wx (id int8 PRIMARY KEY, f float8, i interval, at timestamptz, d date);
+CREATE TABLE wx_home (id int8, f float8, i interval, at timestamptz, d date);
+-- distribute: SELECT create_distributed_table('wx', 'id')
+INSERT INTO wx SELECT i, 1 / (i + 2)::float8, i * interval '-1 day 3 hours', '2020-07-01 00:00:00.123456+00'::timestamptz + i * interval '31 days', '2020-12-13'::date + i FROM generate_series(1, 9) i;
+INSERT INTO wx_home SELECT id, f / 3, i * -1, at + interval '1 hour', d - 100 FROM wx;
+SET extra_float_digits = -5;
+SET IntervalStyle = 'sql_standard';
+SET DateStyle = 'SQL, DMY';
+SET TimeZone = 'Asia/Kolkata';
+UPDATE wx SET (f, i, at, d) = (h.f, h.i, h.at, h.d) FROM wx_home h WHERE h.id = wx.id;
+WITH gone AS (DELETE FROM wx WHERE id > 5 RETURNING *) INSERT INTO wx SELECT id + 100, f, i, at, d FROM gone;
+SELECT * FROM wx ORDER BY id;
+RESET extra_float_digits;
+RESET IntervalStyle;
+RESET DateStyle;
+RESET TimeZone;
+SELECT * FROM wx ORDER BY id;
+DROP TABLE wx, wx_home;
 DROP TABLE ww, ww_old, ww_code, ww_home;
