@@ -24,7 +24,11 @@ const FINISH_MAX: Duration = Duration::from_secs(60);
 /// What the oracles found.
 #[derive(Debug, Default)]
 pub struct Findings {
+    /// Acknowledged and not there.
     pub lost: u64,
+    /// Refused and there.
+    pub denied: u64,
+    /// There more than once, or never made.
     pub doubled: u64,
     pub wrong: Vec<String>,
 }
@@ -90,7 +94,7 @@ fn compare(what: &str, log: &Log, found: &[Vec<i64>], begun: Instant, findings: 
                 format!("acknowledged by {} on timeline {} and lost", place.node, place.timeline)
             }
             (Outcome::Refused, 1..) => {
-                findings.lost += 1;
+                findings.denied += 1;
                 "refused, but there".to_owned()
             }
             (_, 2..) => {

@@ -127,9 +127,7 @@ pub async fn run(arguments: &RunArguments, dir: &Path, programs: &Programs) -> R
     if let Err(error) = ended {
         run.findings.wrong.push(format!("{error:#}"));
         run.tell_state().await;
-    } else if run.findings.wrong.is_empty()
-        && let Err(error) = run.judge().await
-    {
+    } else if let Err(error) = run.judge().await {
         run.findings.wrong.push(format!("{error:#}"));
     }
     run.load.stop_at_once();
@@ -167,9 +165,6 @@ impl Run {
             self.tell(kind, &harm, injected, whole);
             if self.told.len().is_multiple_of(CHECK_EVERY) {
                 self.check_rows().await?;
-            }
-            if !self.findings.wrong.is_empty() {
-                return Ok(());
             }
         }
         Ok(())
@@ -221,12 +216,18 @@ impl Run {
     async fn check_rows(&mut self) -> Result<()> {
         self.load.pause().await?;
         let findings = oracles::rows_are_right(&self.load, self.begun).await?;
-        self.findings.lost += findings.lost;
-        self.findings.doubled += findings.doubled;
-        self.findings.wrong.extend(findings.wrong);
+        // Every check looks at all that was ever written.
+        self.findings.lost = findings.lost;
+        self.findings.denied = findings.denied;
+        self.findings.doubled = findings.doubled;
         let ledger = self.load.ledger();
-        self.findings.wrong.extend(oracles::one_writer_at_a_time(&ledger));
-        self.findings.wrong.extend(self.watch.wrong());
+        let wrong = [findings.wrong, oracles::one_writer_at_a_time(&ledger), self.watch.wrong()].concat();
+        for line in wrong {
+            if !self.findings.wrong.contains(&line) {
+                println!("{:>7.1} s  WRONG: {line}", self.at(Instant::now()));
+                self.findings.wrong.push(line);
+            }
+        }
         self.load.resume();
         let counts = ledger.counts();
         println!("{:>7.1} s  checked: {counts:?}", self.at(Instant::now()));
@@ -278,13 +279,14 @@ impl Run {
         let ledger = self.load.ledger();
         let counts = ledger.counts();
         println!(
-            "\n{} faults; {} writes acknowledged, {} unknown, {} refused; {} lost, {} doubled",
+            "\n{} faults; {} writes acknowledged, {} unknown, {} refused; {} lost, {} doubled, {} refused but done",
             self.told.len(),
             counts.acknowledged,
             counts.unknown,
             counts.refused,
             self.findings.lost,
-            self.findings.doubled
+            self.findings.doubled,
+            self.findings.denied
         );
         println!("time without writes: median {:.2} s, longest {:.2} s", median(&gaps), gaps.last().unwrap_or(&0.0));
         println!("errors that clients saw: {}", ledger.errors.total());

@@ -74,10 +74,17 @@ pub async fn inject(kind: Kind, lab: &Lab, random: &mut StdRng) -> Result<Harm> 
         }
         Kind::KillBoth => {
             let coordinator = draw(random, &lab.coordinators).context("a cluster without coordinators")?;
-            let what = format!("kill -9 {} and the postmaster of primary", coordinator.name);
-            let mut harm = on_group(&what, AT_ONCE);
+            // Half of the time the primary is replaced, otherwise its agent starts it again.
+            let dead = random.random_bool(0.5);
+            let what = if dead { "postmaster and agent" } else { "the postmaster" };
+            let what = format!("kill -9 {} and {what} of primary", coordinator.name);
+            let mut harm = on_group(&what, if dead { while_ } else { AT_ONCE });
             harm.kill(coordinator.service.pid());
-            harm.kill(primary.postmaster());
+            if dead {
+                kill_node(&mut harm, primary);
+            } else {
+                harm.kill(primary.postmaster());
+            }
             Ok(harm)
         }
         Kind::KillCoordinator | Kind::StopCoordinator | Kind::CutCoordinator => {

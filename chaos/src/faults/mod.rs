@@ -29,7 +29,7 @@ pub enum Kind {
     /// A primary's machine loses power, and boots later.
     PowerOff,
     KillCoordinator,
-    /// kill -9 of a primary's postmaster and a coordinator at once.
+    /// kill -9 of a primary's postmaster and a coordinator at once, half of the time of its agent, too.
     KillBoth,
     /// kill -9 of one member of etcd that does not lead.
     KillStoreMember,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,19 +71,12 @@ impl Node {
         let capacity = topology.capacities.get(usize::from(number) - 1).copied().unwrap_or(1.0);
         let clock = (topology.clocks && number == topology.nodes).then(|| home.join("clock"));
         let mut environment = vec![("RUST_LOG".to_owned(), "info".to_owned())];
+        let mut bindir = programs.postgres.clone();
         if let Some(clock) = &clock {
             fs::write(clock, "+0s\n")?;
-            environment.extend(
-                [
-                    ("LD_PRELOAD", FAKETIME),
-                    ("FAKETIME_TIMESTAMP_FILE", &*clock.to_string_lossy()),
-                    ("FAKETIME_CACHE_DURATION", "1"),
-                    // Leases are kept by the clock that nobody sets.
-                    ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-                    ("DONT_FAKE_MONOTONIC", "1"),
-                ]
-                .map(|(name, value)| (name.to_owned(), value.to_owned())),
-            );
+            environment.extend(clock_environment(clock));
+            bindir = home.join("bin");
+            write_programs(&bindir, &programs.postgres, &clock_environment(clock))?;
         }
         let config = home.join("agent.toml");
         let settings: Vec<(String, String)> = [
@@ -103,7 +97,7 @@ impl Node {
             capacity,
             home: &home,
             token: &token_file,
-            bindir: &programs.postgres,
+            bindir: &bindir,
             store,
             bootstrap: number == 1,
             settings: &settings,
@@ -192,11 +186,41 @@ impl Node {
         if !socket.exists() {
             return None;
         }
-        let channel = channel::connect_lazy(&self.agent_address(), Some(&socket)).ok()?;
+        // Sockets are for callers on the same host, as which the suite passes.
+        let channel = channel::connect_lazy(&format!("127.0.0.1:{AGENT_PORT}"), Some(&socket)).ok()?;
         let client = NodeClient::with_interceptor(channel, self.token.clone());
         *kept = Some((boot, client.clone()));
         Some(client)
     }
+}
+
+/// What makes a process read the clock file.
+fn clock_environment(clock: &Path) -> Vec<(String, String)> {
+    [
+        ("LD_PRELOAD", FAKETIME),
+        ("FAKETIME_TIMESTAMP_FILE", &*clock.to_string_lossy()),
+        ("FAKETIME_CACHE_DURATION", "1"),
+        // Leases are kept by the clock that nobody sets.
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
+}
+
+/// A folder with PostgreSQL's programs in which the server gets that environment, which agents do not pass on.
+fn write_programs(folder: &Path, of: &Path, environment: &[(String, String)]) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    for entry in fs::read_dir(of).with_context(|| of.display().to_string())? {
+        let entry = entry?;
+        if entry.file_name() != "postgres" {
+            symlink(entry.path(), folder.join(entry.file_name()))?;
+        }
+    }
+    let environment: Vec<String> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let script = format!("#!/bin/sh\nexec env {} {}/postgres \"$@\"\n", environment.join(" "), of.display());
+    fs::write(folder.join("postgres"), script)?;
+    fs::set_permissions(folder.join("postgres"), fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 /// The first column of the first row; empty when there is none.
