@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what building, running and testing Atoll needs on Debian 12: PostgreSQL's programs, a linker, etcd; with the
+# Installs what building, running and testing Atoll needs on Debian 12: PostgreSQL's programs, a linker, etcd, Patroni; with the
 # argument `chaos` also what the fault suite needs. Does nothing when all is there. Debian's default cluster is not created, and
 # no service is started.
 set -euo pipefail
@@ -19,14 +19,14 @@ has_server || packages+=(postgresql-15)
 command -v psql >/dev/null || packages+=(postgresql-client-15)
 command -v cc >/dev/null || packages+=(gcc)
 [[ -e /usr/include/stdio.h ]] || packages+=(libc6-dev)
-# Tests run clusters of it; it is started by nothing else.
+# Tests run clusters of them; they are started by nothing else.
 command -v etcd >/dev/null || packages+=(etcd-server)
+command -v patroni >/dev/null || packages+=(patroni python3-etcd)
 [[ -e /etc/ssl/certs/ca-certificates.crt ]] || packages+=(ca-certificates)
 if [[ ${1:-} == chaos ]]; then
     command -v ip >/dev/null || packages+=(iproute2)
     command -v nft >/dev/null || packages+=(nftables)
     command -v etcdctl >/dev/null || packages+=(etcd-client)
-    command -v patroni >/dev/null || packages+=(patroni python3-etcd)
     compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(libfaketime)
 fi
 ((${#packages[@]})) || exit 0

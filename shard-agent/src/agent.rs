@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use atoll_control::store;
 use atoll_proto::auth::Token;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use crate::lanes::handover;
 use crate::lanes::slots::Slots;
 use crate::meters::Meters;
 use crate::node::{Membership, Shared};
+use crate::patroni::Follower;
 use crate::postgres::PostgresError;
 use crate::postgres::keeper::Keeper;
 use crate::serve::{Workers, accept, listen_unix};
@@ -48,12 +50,14 @@ pub enum AgentError {
 
 /// Who looks after PostgreSQL.
 enum Warden {
+    /// Patroni does; this watches.
+    Follower(Box<Follower>),
     /// Alone, always the primary.
     Keeper(Keeper),
     Governor(Box<Governor>),
 }
 
-/// Serves one node until `stop`, then stops its PostgreSQL. `secret` is the cluster token's text. The process must already be the OS user that PostgreSQL runs as.
+/// Serves one node until `stop`, then stops its PostgreSQL, unless Patroni runs it. `secret` is the cluster token's text. The process must already be the OS user that PostgreSQL runs as.
 ///
 /// # Errors
 /// When something it needs cannot be had at the start (PostgreSQL included), or PostgreSQL cannot be stopped. Later
@@ -72,17 +76,27 @@ pub async fn run(settings: Settings, token: Token, secret: &str, stop: Cancellat
     };
     let (unix, fetched) = (listen_at(&socket)?, listen_at(&handover)?);
 
-    let (warden, status, group) = if settings.lease_store == LeaseStoreKind::None {
-        let (keeper, status) = Keeper::new(settings.clone());
-        (Warden::Keeper(keeper), status, None)
-    } else {
-        let governed = Governor::new(settings.clone(), &token, secret)?;
+    let slots = Slots::new(settings.lanes_max);
+    let govern = |kind| {
+        let governed = Governor::new(settings.clone(), kind, &token, secret)?;
         let group = Membership { desk: governed.desk, lease: governed.lease };
-        (Warden::Governor(Box::new(governed.governor)), governed.status, Some(group))
+        Ok::<_, AgentError>((Warden::Governor(Box::new(governed.governor)), governed.status, Some(group)))
+    };
+    let (warden, status, group) = match settings.lease_store {
+        LeaseStoreKind::None => {
+            let (keeper, status) = Keeper::new(settings.clone());
+            (Warden::Keeper(keeper), status, None)
+        }
+        LeaseStoreKind::Arbiter => govern(store::Kind::Arbiter)?,
+        LeaseStoreKind::Etcd => govern(store::Kind::Etcd)?,
+        LeaseStoreKind::Patroni => {
+            let followed = Follower::new(settings.clone(), Arc::clone(&slots))?;
+            (Warden::Follower(Box::new(followed.follower)), followed.status, Some(followed.group))
+        }
     };
     let closing = CancellationToken::new();
     let shared = Arc::new(Shared {
-        slots: Slots::new(settings.lanes_max),
+        slots,
         meters: Meters::new(),
         handovers: Arc::default(),
         closing: closing.clone(),
@@ -104,6 +118,10 @@ pub async fn run(settings: Settings, token: Token, secret: &str, stop: Cancellat
                 Ok(keeper.keep(started, stop).await?)
             }
             Warden::Governor(governor) => governor.run(stop).await,
+            Warden::Follower(follower) => {
+                follower.follow(stop).await;
+                Ok(())
+            }
         }
     };
     let ended = tokio::select! {

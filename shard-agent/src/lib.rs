@@ -10,7 +10,8 @@
 //! 4. When the stream is dropped, for whatever reason, the backend ends: interrupted first if it is busy.
 //!
 //! Beside that, the [`governor`] runs PostgreSQL as its group wants it: primary while it holds the lease, replica otherwise
-//! ([`postgres::Server`] does the work). Without a lease store [`postgres::keeper::Keeper`] keeps a lone primary running.
+//! ([`postgres::Server`] does the work). Without a lease store [`postgres::keeper::Keeper`] keeps a lone primary running;
+//! where Patroni runs PostgreSQL, [`patroni::Follower`] only watches.
 //! [`node::Service`] reports how it is doing. The agent holds no routing knowledge: it knows nothing of shards.
 
 pub mod agent;
@@ -18,6 +19,7 @@ pub mod governor;
 pub mod lanes;
 pub mod meters;
 pub mod node;
+pub mod patroni;
 pub mod postgres;
 pub mod serve;
 pub mod settings;

@@ -51,6 +51,8 @@ pub struct Settings {
     pub metrics_listen: String,
     /// Where the group's leadership is decided.
     pub lease_store: LeaseStoreKind,
+    /// Patroni's REST API on this host, like http://127.0.0.1:8008, when it runs the group.
+    pub patroni_url: String,
     /// host:port of the coordinator that hosts the arbiter, or of etcd's members.
     pub lease_endpoints: Vec<String>,
     /// In front of all keys in etcd, one per cluster.
@@ -69,13 +71,15 @@ pub struct Settings {
     pub postgres_settings: BTreeMap<String, String>,
 }
 
-/// `none`: the node is alone in its group and always its primary; `arbiter`: in a coordinator, for one machine; `etcd`.
+/// `none`: the node is alone in its group and always its primary; `arbiter`: in a coordinator, for one machine; `etcd`; `patroni`: by
+/// Patroni, which runs PostgreSQL instead of the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LeaseStoreKind {
     None,
     Arbiter,
     Etcd,
+    Patroni,
 }
 
 /// `trust` or `scram`.
@@ -121,6 +125,7 @@ impl Default for Settings {
             stop_seconds_max: 30,
             metrics_listen: String::new(),
             lease_store: LeaseStoreKind::None,
+            patroni_url: String::new(),
             lease_endpoints: Vec::new(),
             lease_prefix: "/atoll/".into(),
             lease_ttl_ms: 6000,
@@ -147,6 +152,8 @@ pub enum InvalidSettings {
     Listen { listen: String },
     #[error("lease_endpoints must name the lease store")]
     LeaseEndpoints,
+    #[error("patroni_url: \"{url}\" is not the address of a REST API without TLS, like http://127.0.0.1:8008")]
+    PatroniUrl { url: String },
     #[error("lease_ttl_ms must be above lease_renew_ms + lease_call_ms_max + lease_margin_ms")]
     LeaseTimes,
     #[error("lanes_max must be between 1 and 10000")]
@@ -189,6 +196,10 @@ impl Settings {
             ("postgres_bindir", &self.postgres_bindir),
             ("postgres_log", &self.postgres_log),
         ] {
+            // Patroni's PostgreSQL logs where Patroni says.
+            if key == "postgres_log" && self.lease_store == LeaseStoreKind::Patroni {
+                continue;
+            }
             if path.as_os_str().is_empty() {
                 return Err(InvalidSettings::Missing { key });
             }
@@ -208,7 +219,9 @@ impl Settings {
         if self.capacity.is_nan() || self.capacity <= 0.0 {
             return Err(InvalidSettings::Capacity);
         }
-        if self.lease_store != LeaseStoreKind::None {
+        if self.lease_store == LeaseStoreKind::Patroni {
+            self.patroni_address()?;
+        } else if self.lease_store != LeaseStoreKind::None {
             if self.lease_endpoints.is_empty() {
                 return Err(InvalidSettings::LeaseEndpoints);
             }
@@ -232,6 +245,21 @@ impl Settings {
     /// When `listen` is not host:port with a numeric host.
     pub fn listen_address(&self) -> Result<SocketAddr, InvalidSettings> {
         self.listen.parse().map_err(|_| InvalidSettings::Listen { listen: self.listen.clone() })
+    }
+
+    /// host:port of `patroni_url`.
+    ///
+    /// # Errors
+    /// When it is not http://host:port.
+    pub fn patroni_address(&self) -> Result<&str, InvalidSettings> {
+        let url = &self.patroni_url;
+        let address = url.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+        let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+        let is_address = |address: &&str| {
+            let parts = address.rsplit_once(':').filter(|(host, port)| !host.is_empty() && is_port(port));
+            parts.is_some() && !address.contains(|c: char| matches!(c, '/' | '@') || c.is_whitespace())
+        };
+        address.filter(is_address).ok_or_else(|| InvalidSettings::PatroniUrl { url: url.clone() })
     }
 
     /// Where gRPC is served to this host.
@@ -296,5 +324,26 @@ mod tests {
         assert!(matches!(long.validate(), Err(InvalidSettings::SocketPath { .. })));
         let relative = Settings { data_dir: "data".into(), ..valid };
         assert!(matches!(relative.validate(), Err(InvalidSettings::Relative { .. })));
+    }
+
+    #[test]
+    fn patroni_needs_its_address_and_no_lease_store() {
+        let with = |url: &str| Settings {
+            name: "n1".into(),
+            group: "g1".into(),
+            token_file: "/token".into(),
+            run_dir: "/run/atoll".into(),
+            data_dir: "/data".into(),
+            lease_store: LeaseStoreKind::Patroni,
+            patroni_url: url.into(),
+            ..Settings::default()
+        };
+        for url in ["http://127.0.0.1:8008", "http://[::1]:8008/", "http://db1.example.net:80"] {
+            with(url).validate().unwrap_or_else(|error| panic!("{url}: {error}"));
+        }
+        assert_eq!(with("http://[::1]:8008/").patroni_address().unwrap(), "[::1]:8008");
+        for url in ["", "127.0.0.1:8008", "https://127.0.0.1:8008", "http://127.0.0.1", "http://h:0", "http://h:1/x"] {
+            assert!(matches!(with(url).validate(), Err(InvalidSettings::PatroniUrl { .. })), "{url}");
+        }
     }
 }

@@ -49,6 +49,12 @@ impl Lease {
         self.changed.notify_waiters();
     }
 
+    /// Holds what another keeper of leases has confirmed until `deadline`; nothing of it is to be released.
+    pub fn hold_until(&self, epoch: u64, deadline: u64) {
+        *self.held() = Some(Held { tenure: Tenure { epoch, deadline, leased: true }, id: None });
+        self.changed.notify_waiters();
+    }
+
     /// The only member of a group needs no lease.
     pub fn hold_alone(&self, epoch: u64) {
         let mut held = self.held();

@@ -32,7 +32,7 @@ use crate::postgres::lsn::Lsn;
 use crate::postgres::observe::Observation;
 use crate::postgres::replication::Stop;
 use crate::postgres::server::Server;
-use crate::settings::{LeaseStoreKind, Settings};
+use crate::settings::Settings;
 use clock::{now_ms, unix_ms};
 use events::Events;
 use fence::Fencer;
@@ -123,11 +123,7 @@ impl Governor {
     ///
     /// # Errors
     /// When the lease store's endpoints are malformed, or what the node remembers cannot be read.
-    pub fn new(settings: Settings, token: &Token, secret: &str) -> Result<Governed, AgentError> {
-        let kind = match settings.lease_store {
-            LeaseStoreKind::Etcd => store::Kind::Etcd,
-            LeaseStoreKind::Arbiter | LeaseStoreKind::None => store::Kind::Arbiter,
-        };
+    pub fn new(settings: Settings, kind: store::Kind, token: &Token, secret: &str) -> Result<Governed, AgentError> {
         let call_max = Duration::from_millis(settings.lease_call_ms_max);
         let store = store::open(kind, &settings.lease_endpoints, &settings.lease_prefix, token, call_max)?;
         let memory = Memory::load(&settings.data_dir)
@@ -144,7 +140,7 @@ impl Governor {
         let desk = Arc::new(Desk {
             group: settings.group.clone(),
             node: settings.name.clone(),
-            asks: asking,
+            asks: Some(asking),
             standing: standings.clone(),
             promises: Arc::clone(&promises),
             events: Arc::clone(&events),
@@ -314,7 +310,7 @@ impl Governor {
 }
 
 /// Completes when the tenure's deadline has passed, as renewals move it.
-async fn past_deadline(lease: &Lease) {
+pub(crate) async fn past_deadline(lease: &Lease) {
     loop {
         let Some(tenure) = lease.tenure() else { return };
         let left = tenure.deadline.saturating_sub(now_ms());

@@ -40,6 +40,21 @@ pub enum Order {
     Rebuild,
 }
 
+impl Order {
+    /// What does the same in a group that Patroni runs.
+    fn in_patroni(&self) -> &'static str {
+        match self {
+            Self::Switchover { .. } => "use patronictl switchover",
+            Self::Pause(true) => "use patronictl pause",
+            Self::Pause(false) => "use patronictl resume",
+            Self::SetPolicy { .. } => "use patronictl edit-config (synchronous_mode)",
+            Self::Remove(_) => "stop Patroni on that node",
+            Self::ForceFailover => "use patronictl failover",
+            Self::Rebuild => "use patronictl reinit",
+        }
+    }
+}
+
 /// What this node has promised to others, and whether it is bound not to promise more.
 #[derive(Default)]
 pub struct Promises(Mutex<Promised>);
@@ -95,7 +110,8 @@ impl Promises {
 pub struct Desk {
     pub group: String,
     pub node: String,
-    pub asks: mpsc::Sender<Ask>,
+    /// To the governor; none when Patroni runs the group.
+    pub asks: Option<mpsc::Sender<Ask>>,
     pub standing: watch::Receiver<Standing>,
     pub promises: Arc<Promises>,
     pub events: Arc<Events>,
@@ -113,15 +129,24 @@ impl Service {
         Err(Status::failed_precondition(format!("node {} belongs to group {ours}, not {group}", self.0.node)))
     }
 
+    /// Somebody else runs the group; `instead` says what to do.
+    fn foreign(&self, instead: &str) -> Status {
+        Status::failed_precondition(format!("group {} is run by Patroni: {instead}", self.0.group))
+    }
+
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Status> {
+        let Some(asks) = &self.0.asks else { return Err(self.foreign("see docs/patroni.md")) };
         let (answer, answered) = oneshot::channel();
         let gone = || Status::unavailable(format!("node {} is stopping", self.0.node));
-        self.0.asks.send(ask(answer)).await.map_err(|_| gone())?;
+        asks.send(ask(answer)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())
     }
 
     async fn order(&self, group: &str, order: Order) -> Result<Response<GroupDone>, Status> {
         self.check(group)?;
+        if self.0.asks.is_none() {
+            return Err(self.foreign(order.in_patroni()));
+        }
         let message = self.ask(|answer| Ask::Order { order, answer }).await??;
         Ok(Response::new(GroupDone { message }))
     }
@@ -138,6 +163,9 @@ impl Group for Service {
     async fn vouch(&self, request: Request<VouchRequest>) -> Result<Response<VouchReply>, Status> {
         let request = request.into_inner();
         self.check(&request.group)?;
+        if self.0.asks.is_none() {
+            return Err(self.foreign("see docs/patroni.md"));
+        }
         let until = now_ms() + u64::from(request.ttl_ms);
         // A node that knows of a later leader, or that the leader does not count as a member, keeps out of it.
         let record = self.0.standing.borrow().record.clone();

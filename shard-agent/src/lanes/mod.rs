@@ -64,6 +64,11 @@ impl Service {
             .await
             .map_err(|error| refused(error.sqlstate(), error.to_string()))?;
         slot.register(backend.key());
+        // Whoever ends the lanes of a reign sees this one from now on; its reign may have ended before.
+        let still = shared.epoch(open.replica).map_err(|reason| refused("57P03", reason))?;
+        if still != ours {
+            return Err(refused("57P03", format!("group {} is in epoch {still}, not {ours}", shared.settings.group)));
+        }
         let mut opened = LaneOpened {
             backend_pid: backend.pid,
             parameters: std::mem::take(&mut backend.parameters),

@@ -56,6 +56,11 @@ impl Slots {
         self.running().get(&pid).copied()
     }
 
+    /// The backends of all lanes.
+    pub fn pids(&self) -> Vec<u32> {
+        self.running().keys().copied().collect()
+    }
+
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<u32, CancelKey>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

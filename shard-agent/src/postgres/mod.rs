@@ -1,5 +1,6 @@
 //! PostgreSQL's life on this node: its data directory and its process. Of a node that is alone in its group, [`keeper`] keeps it
-//! running; of a member of a group that takes part in elections, [`server`] does what the governor says.
+//! running; of a member of a group that takes part in elections, [`server`] does what the governor says; with one that Patroni runs only
+//! [`Probe`] has to do.
 
 mod conf;
 mod control_file;
@@ -13,6 +14,7 @@ pub mod observe;
 mod part;
 pub mod postmaster;
 pub mod process;
+mod reception;
 pub mod replication;
 pub mod server;
 mod timelines;
@@ -24,6 +26,7 @@ use std::process::ExitStatus;
 pub use copy::Rewound;
 pub use lsn::Lsn;
 pub use observe::{Observation, Primary, Replica, Standby, Trouble};
+pub use reception::Probe;
 pub use replication::{Position, StartAs, Stop, SyncNames, Upstream, slot_name};
 pub use server::{Adopted, Data, Present, Server};
 

@@ -12,6 +12,7 @@ use super::lsn::Lsn;
 use super::monitor::Row;
 use super::part::{IDENTIFY, IN_RECOVERY};
 use super::postmaster::log_end;
+use super::reception::Freshness;
 use super::server::Server;
 use super::{Phase, PostgresError, Status, process};
 use crate::lanes::backend::LoginError;
@@ -105,9 +106,7 @@ pub(super) struct Memory {
     /// It has answered.
     pub was_ready: bool,
     unresponsive_since: Option<Instant>,
-    /// When the replica was last known to have replayed everything, and by which receiver.
-    caught_up: Option<Instant>,
-    receiver: String,
+    freshness: Freshness,
     /// Up to here the log tells of troubles past.
     log_from: u64,
     role_is_right: bool,
@@ -121,8 +120,7 @@ impl Memory {
             started: Instant::now(),
             was_ready: false,
             unresponsive_since: None,
-            caught_up: None,
-            receiver: String::new(),
+            freshness: Freshness::default(),
             log_from: 0,
             role_is_right: false,
             sync_settled: false,
@@ -235,35 +233,23 @@ impl Server {
     }
 
     async fn look_at_replica(&mut self) -> Result<Replica, PostgresError> {
-        const SQL: &str = "SELECT pg_last_wal_replay_lsn(), r.status = 'streaming', r.pid, r.sender_host, r.sender_port, \
-            pg_last_wal_replay_lsn() >= r.latest_end_lsn, \
-            greatest(0, extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time) * 1000)::bigint, \
-            pg_get_wal_replay_pause_state() = 'paused' \
-            FROM (VALUES (1)) AS one(row) LEFT JOIN pg_stat_wal_receiver r ON true";
         let identified = self.monitor.row(IDENTIFY).await.map_err(PostgresError::Statement)?;
-        let row = self.monitor.row(SQL).await.map_err(PostgresError::Statement)?;
-        let streaming = row.is_true(1);
-        // What a receiver that has just begun calls the end is what the last one was told.
-        if streaming && row.is_true(5) && row.text(2) == self.memory.receiver {
-            let age = Duration::from_millis(row.value(6).unwrap_or_default());
-            self.memory.caught_up = Instant::now().checked_sub(age);
-        }
-        self.memory.receiver = row.text(2).to_owned();
-        let trouble = if streaming {
+        let reception = self.memory.freshness.look(&mut self.monitor).await.map_err(PostgresError::Statement)?;
+        let trouble = if reception.streaming_from.is_some() {
             self.memory.forget_log(&self.settings);
             None
         } else {
             trouble_in(&self.settings.postgres_log, self.memory.log_from)
         };
-        let needs_restart = if row.is_true(7) { self.limits_too_low().await? } else { None };
-        let replayed = row.value(0).unwrap_or_default();
+        let needs_restart = if reception.is_paused { self.limits_too_low().await? } else { None };
+        let replayed = reception.replayed;
         Ok(Replica {
             timeline: identified.required(1)?,
             received: identified.required::<Lsn>(2)?.max(replayed),
             replayed,
-            streaming_from: streaming.then(|| format!("{}:{}", row.text(3), row.text(4))),
+            streaming_from: reception.streaming_from,
             trouble,
-            lag: self.memory.caught_up.map(|at| at.elapsed()),
+            lag: reception.lag,
             needs_restart,
         })
     }

@@ -260,6 +260,12 @@ impl LockFile {
     }
 }
 
+/// The living postmaster of `data_dir`, whoever started it.
+pub fn running_in(data_dir: &Path) -> Option<u32> {
+    let pid = LockFile::read(data_dir)?.pid;
+    postmaster_start_time(pid, data_dir).map(|_| pid)
+}
+
 /// When process `pid` started, provided it is one of PostgreSQL's on `data_dir`. Backends stand there too, but are not what the
 /// lock file names.
 fn postmaster_start_time(pid: u32, data_dir: &Path) -> Option<u64> {

@@ -40,7 +40,7 @@ fn stat(pid: u32) -> Option<(char, impl Iterator<Item = String>)> {
 
 /// Whether process `pid` is PostgreSQL's and stands in `data_dir`: a postmaster, one of its children, or what a dead
 /// postmaster left.
-pub(super) fn is_server_in(pid: u32, data_dir: &Path) -> bool {
+pub fn is_server_in(pid: u32, data_dir: &Path) -> bool {
     let same = |a: &Path, b: &Path| a == b || fs::canonicalize(b).is_ok_and(|b| a == b);
     let cwd = fs::read_link(format!("/proc/{pid}/cwd"));
     name(pid).as_deref() == Some("postgres") && cwd.is_ok_and(|cwd| same(&cwd, data_dir))
@@ -83,7 +83,7 @@ pub(super) async fn kill_all(find: impl Fn() -> Vec<u32>, at_most: Duration) -> 
 }
 
 /// Sends a signal to those of `pids` that are still there.
-pub(super) fn signal(pids: &[u32], signal: Signal) {
+pub fn signal(pids: &[u32], signal: Signal) {
     for pid in pids.iter().filter_map(|pid| i32::try_from(*pid).ok()) {
         // It may have ended since it was found.
         let _ = kill(Pid::from_raw(pid), signal);
