@@ -53,7 +53,7 @@ enum Warden {
     /// Patroni does; this watches.
     Follower(Box<Follower>),
     /// Alone, always the primary.
-    Keeper(Keeper),
+    Keeper(Box<Keeper>),
     Governor(Box<Governor>),
 }
 
@@ -85,12 +85,12 @@ pub async fn run(settings: Settings, token: Token, secret: &str, stop: Cancellat
     let (warden, status, group) = match settings.lease_store {
         LeaseStoreKind::None => {
             let (keeper, status) = Keeper::new(settings.clone());
-            (Warden::Keeper(keeper), status, None)
+            (Warden::Keeper(Box::new(keeper)), status, None)
         }
         LeaseStoreKind::Arbiter => govern(store::Kind::Arbiter)?,
         LeaseStoreKind::Etcd => govern(store::Kind::Etcd)?,
         LeaseStoreKind::Patroni => {
-            let followed = Follower::new(settings.clone(), Arc::clone(&slots))?;
+            let followed = Follower::start(settings.clone(), Arc::clone(&slots))?;
             (Warden::Follower(Box::new(followed.follower)), followed.status, Some(followed.group))
         }
     };

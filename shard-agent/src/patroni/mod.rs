@@ -82,7 +82,7 @@ impl Follower {
     ///
     /// # Errors
     /// When `patroni_url` is malformed.
-    pub fn new(settings: Settings, slots: Arc<Slots>) -> Result<Followed, InvalidSettings> {
+    pub fn start(settings: Settings, slots: Arc<Slots>) -> Result<Followed, InvalidSettings> {
         let rest = Rest::new(settings.patroni_address()?);
         let (answering, answers) = mpsc::channel(1);
         let poll = tokio::spawn(poll(rest, settings.postgres_socket(), answering));
