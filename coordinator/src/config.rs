@@ -37,6 +37,8 @@ pub struct Config {
     pub pool_lanes_max: usize,
     /// How long a statement waits for a backend, in milliseconds.
     pub pool_wait_ms_max: u64,
+    /// How long statements that have not begun wait for a group that has no primary, in milliseconds.
+    pub hold_ms_max: u64,
     /// Memory for plans, per worker, in bytes.
     pub plan_cache_bytes: u64,
     /// Memory for merging the results of shards, all statements together, in bytes.
@@ -70,6 +72,7 @@ impl Default for Config {
             connections_max: 400,
             pool_lanes_max: 60,
             pool_wait_ms_max: 30_000,
+            hold_ms_max: 30_000,
             plan_cache_bytes: 16 << 20,
             merge_memory_bytes: 512 << 20,
             slow_query_ms: 5_000,

@@ -35,9 +35,9 @@ pub enum Error {
     /// An error of the coordinator's own, ready for the client.
     #[error("{message}")]
     Sql { sqlstate: &'static str, message: String, detail: Option<String>, hint: Option<String> },
-    /// The lane to a backend broke: agent, network or PostgreSQL went away.
+    /// The lane to a backend broke, or could not be had: agent, network or PostgreSQL went away.
     #[error("the connection to node \"{node}\" was lost: {reason}")]
-    LaneLost { node: String, reason: String },
+    LaneLost { node: String, reason: String, loss: Loss },
     /// The client broke the protocol.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -54,7 +54,48 @@ pub enum Error {
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What is known of the work that a lost lane was to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Its last message has not reached the backend whole: it had no effect.
+    Unsent,
+    /// It was under way and had no effect, but cannot be sent again (the client's data is gone).
+    Undone,
+    /// It may have been done.
+    Cut,
+    /// As [`Loss::Cut`]; the backend said that it was told to end, which may be meant for this one alone (`pg_terminate_backend`).
+    Terminated,
+}
+
 impl Error {
+    /// A lane that could not be had.
+    pub fn unreachable(node: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::LaneLost { node: node.into(), reason: reason.into(), loss: Loss::Unsent }
+    }
+
+    /// How a lane was lost, when that is what the error says.
+    pub fn loss(&self) -> Option<Loss> {
+        match self {
+            Self::LaneLost { loss, .. } => Some(*loss),
+            _ => None,
+        }
+    }
+
+    /// The error of work in a transaction that has been rolled back since.
+    #[must_use]
+    pub fn undone(self) -> Self {
+        match self {
+            Self::LaneLost { node, reason, .. } => Self::LaneLost { node, reason, loss: Loss::Undone },
+            other => other,
+        }
+    }
+
+    /// For an attempt to open a lane: whether the node does not serve now, so that another attempt may do better.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::LaneLost { .. })
+            || matches!(self, Self::Server(fields) if matches!(fields.sqlstate(), "57P01" | "57P02" | "57P03"))
+    }
+
     pub fn sql(sqlstate: &'static str, message: impl Into<String>) -> Self {
         Self::Sql { sqlstate, message: message.into(), detail: None, hint: None }
     }

@@ -11,7 +11,7 @@ use atoll_proto::v1::lanes_client::LanesClient;
 use atoll_proto::v1::{
     CancelRequest, Fragment, FragmentDone, LaneOpen, LaneOpened, LaneReply, LaneRequest, lane_reply, lane_request,
 };
-use atoll_wire::backend::{self, Column, decode};
+use atoll_wire::backend::{self, Column, ErrorFields, decode};
 use atoll_wire::frames::next_frame;
 use atoll_wire::frontend;
 use bytes::{Bytes, BytesMut};
@@ -23,7 +23,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use crate::direct::Direct;
-use crate::error::{Error, Result};
+use crate::error::{Error, Loss, Result};
 use crate::plans::Description;
 use crate::session::settings::Settings;
 
@@ -98,7 +98,8 @@ pub struct Lane {
     direct: Option<Direct>,
     /// A fragment runs: what comes next comes on the stream.
     fragment: bool,
-    /// Resolves when the group has a newer primary than this one.
+    /// Cancelled when the group has a newer primary than this one.
+    fence: CancellationToken,
     fenced: Pin<Box<WaitForCancellationFutureOwned>>,
     channel: Arc<NodeChannel>,
     pub backend_pid: u32,
@@ -111,11 +112,16 @@ pub struct Lane {
     pub busy: bool,
     /// NoticeResponse frames met by [`Lane::collect`] since somebody last took them.
     pub notices: BytesMut,
+    /// A commit was answered before its standbys had it, since somebody last asked: see [`is_unreplicated`].
+    pub unreplicated: bool,
     /// Frames taken too early, to be received again.
     unread: Option<Bytes>,
     /// Notifications met while results were collected: for the client.
     pub aside: BytesMut,
 }
+
+/// Why a lane ends that is fenced.
+const FENCED: &str = "its group has a newer primary";
 
 /// Statements a backend keeps prepared; the least recently used make room.
 const PREPARED_MAX: usize = 256;
@@ -161,7 +167,7 @@ impl Lane {
     /// What PostgreSQL said at login, 53300 when the node stays full for `wait`, 57P03 for another epoch; [`Error::LaneLost`] when
     /// the agent cannot be reached.
     pub async fn open(channel: &Arc<NodeChannel>, spec: LaneSpec<'_>) -> Result<Self> {
-        let lost = |reason: String| Error::LaneLost { node: channel.node.to_string(), reason };
+        let lost = |reason: String| Error::unreachable(&*channel.node, reason);
         let (requests, queue) = mpsc::channel(REQUESTS_QUEUED_MAX);
         let open = LaneOpen {
             database: spec.database.to_owned(),
@@ -188,6 +194,7 @@ impl Lane {
                 replies,
                 direct: fetch(&opened).await,
                 fragment: false,
+                fence: spec.fence.clone(),
                 fenced: Box::pin(spec.fence.clone().cancelled_owned()),
                 channel: channel.clone(),
                 backend_pid: opened.backend_pid,
@@ -203,6 +210,7 @@ impl Lane {
                 transaction_status: b'I',
                 busy: false,
                 notices: BytesMut::new(),
+                unreplicated: false,
                 unread: None,
                 aside: BytesMut::new(),
             }),
@@ -221,13 +229,33 @@ impl Lane {
         &self.channel
     }
 
+    /// Whether its group has a newer primary.
+    pub fn is_fenced(&self) -> bool {
+        self.fence.is_cancelled()
+    }
+
     fn lost(&self, reason: impl Into<String>) -> Error {
-        Error::LaneLost { node: self.channel.node.to_string(), reason: reason.into() }
+        Error::LaneLost { node: self.channel.node.to_string(), reason: reason.into(), loss: Loss::Cut }
+    }
+
+    fn unsent(&self, reason: impl Into<String>) -> Error {
+        Error::unreachable(&*self.channel.node, reason)
+    }
+
+    /// What a backend's last word means for the lane; `None` when it is no last word, or says something of the statement itself.
+    pub fn last_word(&self, fields: &ErrorFields) -> Option<Error> {
+        let loss = match (fields.severity(), fields.sqlstate()) {
+            ("FATAL" | "PANIC", "57P01") => Loss::Terminated,
+            // A backend that another's crash, or an immediate shutdown, ends says so in a warning.
+            ("FATAL" | "PANIC", "57P02" | "57P03") | ("WARNING", "57P01" | "57P02") => Loss::Cut,
+            _ => return None,
+        };
+        Some(Error::LaneLost { node: self.channel.node.to_string(), reason: fields.message().to_owned(), loss })
     }
 
     async fn request(&mut self, kind: lane_request::Kind) -> Result<()> {
         let request = LaneRequest { kind: Some(kind) };
-        self.requests.send(request).await.map_err(|_| self.lost("the agent closed the stream"))
+        self.requests.send(request).await.map_err(|_| self.unsent("the agent closed the stream"))
     }
 
     /// Sends whole frontend frames to the backend.
@@ -236,8 +264,11 @@ impl Lane {
     /// [`Error::LaneLost`].
     pub async fn send(&mut self, frames: Bytes) -> Result<()> {
         self.busy = true;
+        if self.is_fenced() {
+            return Err(self.unsent(FENCED));
+        }
         match &mut self.direct {
-            Some(direct) => direct.send(frames).await.map_err(|error| self.lost(error.to_string())),
+            Some(direct) => direct.send(frames).await.map_err(|error| self.unsent(error.to_string())),
             None => self.request(lane_request::Kind::Frames(frames)).await,
         }
     }
@@ -249,6 +280,9 @@ impl Lane {
     pub async fn send_fragment(&mut self, mut fragment: Fragment) -> Result<()> {
         self.busy = true;
         self.fragment = true;
+        if self.is_fenced() {
+            return Err(self.unsent(FENCED));
+        }
         fragment.in_transaction = self.transaction_status != b'I';
         self.request(lane_request::Kind::Fragment(fragment)).await
     }
@@ -274,7 +308,7 @@ impl Lane {
             next = next => next,
         };
         match next {
-            Next::Fenced => Err(self.lost("its group has a newer primary")),
+            Next::Fenced => Err(self.lost(FENCED)),
             Next::Direct(Ok(frames)) => Ok(Reply::Frames(frames)),
             Next::Direct(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                 Err(self.lost("the backend ended"))
@@ -325,6 +359,15 @@ impl Lane {
         self.collect(1).await
     }
 
+    /// Sends messages of which `ready` are answered with ReadyForQuery, and collects the results.
+    ///
+    /// # Errors
+    /// As [`Lane::query`].
+    pub async fn exchange(&mut self, messages: Bytes, ready: usize) -> Result<Vec<ResultSet>> {
+        self.send(messages).await?;
+        self.collect(ready).await
+    }
+
     /// Runs one statement with text parameters, which do not show in the server's view of its activity (secrets).
     ///
     /// # Errors
@@ -351,7 +394,9 @@ impl Lane {
         let mut left = ready;
         while left > 0 {
             let mut chunk = BytesMut::from(self.receive_frames().await?);
-            while let Some(frame) = next_frame(&mut chunk, FRAME_BYTES_MAX)? {
+            while left > 0
+                && let Some(frame) = next_frame(&mut chunk, FRAME_BYTES_MAX)?
+            {
                 match frame.tag {
                     b'T' => current.columns = decode::row_description(frame.body_slice())?,
                     b'D' => current.rows.push(text_row(frame.body_slice())?),
@@ -360,20 +405,38 @@ impl Lane {
                         sets.push(std::mem::take(&mut current));
                     }
                     b'E' => {
-                        failure.get_or_insert(decode::error_fields(frame.body_slice())?);
+                        let fields = decode::error_fields(frame.body_slice())?;
+                        if let Some(lost) = self.last_word(&fields) {
+                            return Err(lost);
+                        }
+                        failure.get_or_insert(fields);
                     }
                     b'A' => self.aside.extend_from_slice(&frame.raw),
                     b'S' => {
                         let (name, value) = decode::parameter_status(frame.body_slice())?;
                         self.parameters.insert(name.to_owned(), value.to_owned());
                     }
-                    b'N' if self.notices.len() < NOTICES_BYTES_MAX => self.notices.extend_from_slice(&frame.raw),
+                    b'N' => {
+                        let fields = decode::error_fields(frame.body_slice())?;
+                        if let Some(lost) = self.last_word(&fields) {
+                            return Err(lost);
+                        }
+                        if is_unreplicated(&fields) {
+                            self.unreplicated = true;
+                        } else if self.notices.len() < NOTICES_BYTES_MAX {
+                            self.notices.extend_from_slice(&frame.raw);
+                        }
+                    }
                     b'Z' => {
                         self.ready(decode::ready_for_query(frame.body_slice())?);
                         left -= 1;
                     }
                     _ => {}
                 }
+            }
+            if !chunk.is_empty() {
+                // The answer to what was sent behind.
+                self.unread = Some(chunk.freeze());
             }
         }
         match failure {
@@ -415,7 +478,11 @@ impl Lane {
                     b't' => description.parameters = decode::parameter_description(frame.body_slice())?,
                     b'T' => description.columns = Some(decode::row_description(frame.body_slice())?),
                     b'E' => {
-                        failure.get_or_insert(decode::error_fields(frame.body_slice())?);
+                        let fields = decode::error_fields(frame.body_slice())?;
+                        if let Some(lost) = self.last_word(&fields) {
+                            return Err(lost);
+                        }
+                        failure.get_or_insert(fields);
                     }
                     b'Z' => {
                         self.ready(decode::ready_for_query(frame.body_slice())?);
@@ -468,12 +535,22 @@ impl Lane {
         if self.direct.is_some() && self.replies.message().now_or_never().is_some() {
             return true;
         }
-        match self.receive().now_or_never() {
-            None => false,
-            // A notice or a changed parameter (configuration reload) is no reason to part; FATAL is.
-            Some(Ok(Reply::Frames(frames))) => frames.first() == Some(&b'E'),
-            Some(_) => true,
-        }
+        let mut said = BytesMut::from(self.unread.take().unwrap_or_default());
+        let ended = loop {
+            match self.receive().now_or_never() {
+                None => break false,
+                // A notice or a changed parameter (configuration reload) is no reason to part; FATAL is.
+                Some(Ok(Reply::Frames(frames))) if frames.first() != Some(&b'E') => said.extend_from_slice(&frames),
+                Some(_) => break true,
+            }
+        };
+        self.unread = Some(said.freeze()).filter(|said| !said.is_empty());
+        ended
+    }
+
+    /// Forgets what the backend has said unasked, as far as [`Lane::has_ended`] has heard it.
+    pub fn ignore_unasked(&mut self) {
+        self.unread = None;
     }
 }
 
@@ -491,6 +568,12 @@ async fn fetch(opened: &LaneOpened) -> Option<Direct> {
     }
 }
 
+/// PostgreSQL's warning that a commit is done here but may not have reached a standby: the wait for it was broken off. What it committed must
+/// not be taken for durable.
+pub fn is_unreplicated(fields: &ErrorFields) -> bool {
+    fields.get(b'R') == Some("SyncRepWaitForLSN")
+}
+
 fn text_row(body: &[u8]) -> Result<Vec<Option<String>>> {
     decode::data_row(body)?.map(|field| Ok(field?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))).collect()
 }
@@ -501,7 +584,7 @@ fn text_row(body: &[u8]) -> Result<Vec<Option<String>>> {
 /// [`Error::LaneLost`] when the agent cannot be reached.
 pub async fn cancel(channel: &NodeChannel, backend_pid: u32) -> Result<()> {
     let sent = channel.client.clone().cancel(CancelRequest { backend_pid }).await;
-    sent.map(drop).map_err(|status| Error::LaneLost { node: channel.node.to_string(), reason: status_reason(&status) })
+    sent.map(drop).map_err(|status| Error::unreachable(&*channel.node, status_reason(&status)))
 }
 
 fn status_reason(status: &tonic::Status) -> String {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use atoll_merge::{Prepared, Unsupported};
 use atoll_planner::directory::ShardId;
 use atoll_planner::plan::Plan;
-use atoll_planner::{Facts, plan, scan};
+use atoll_planner::{Facts, only_reads, plan, scan};
 use atoll_wire::backend::Column;
 use atoll_wire::rows::ColumnFormat;
 use quick_cache::sync::Cache;
@@ -57,6 +57,7 @@ pub struct Statement {
     /// Columns of each fragment of a merge, as the shards describe them; in the plan's order.
     pub fragments: OnceCell<Vec<Vec<Column>>>,
     pub merges: Merges,
+    only_reads: OnceLock<bool>,
 }
 
 /// What the merge engine says of a statement, for each way it can be asked for: rows passed on as text, as binary or not at all, in the
@@ -82,6 +83,15 @@ impl Statement {
             Plan::Sharded(sharded) => sharded.single.render(shard),
             _ => self.text.clone(),
         }
+    }
+
+    /// Whether it provably changes nothing.
+    pub fn only_reads(&self, facts: &DatabaseFacts, path: &[String]) -> bool {
+        *self.only_reads.get_or_init(|| {
+            let views = facts.views.read().unwrap_or_else(PoisonError::into_inner);
+            let known = Facts { directory: &facts.database, catalog: &facts.catalog, search_path: path, views: &views };
+            only_reads(&self.text, &known)
+        })
     }
 
     /// Whether it would be planned alike now.
@@ -163,6 +173,7 @@ impl PlanCache {
             description: OnceCell::new(),
             fragments: OnceCell::new(),
             merges: Merges::default(),
+            only_reads: OnceLock::new(),
         });
         if matches!(statement.plan, Plan::Views(_)) || !self.has_seen(&key) {
             return statement;

@@ -127,7 +127,8 @@ impl Pool {
         let deadline = tokio::time::Instant::now() + self.limits.wait_max;
         loop {
             match self.claim(key, need, &fit) {
-                Claim::Idle(lane) => {
+                Claim::Idle(mut lane) => {
+                    lane.ignore_unasked();
                     return Ok(Pooled { lane: Some(*lane), key: key.clone(), pool: self.clone(), returned: false });
                 }
                 Claim::Slot => return self.open(key).await,

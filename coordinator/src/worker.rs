@@ -31,8 +31,7 @@ pub struct Worker {
 pub fn node_channel(node: &str, address: &str, socket: &str, token: &Token) -> Result<Arc<NodeChannel>> {
     let socket = (!socket.is_empty()).then(|| Path::new(socket));
     let socket = socket.filter(|path| path.exists() && is_on_this_host(address));
-    let channel = connect_lazy(address, socket)
-        .map_err(|error| Error::LaneLost { node: node.to_owned(), reason: error.to_string() })?;
+    let channel = connect_lazy(address, socket).map_err(|error| Error::unreachable(node, error.to_string()))?;
     let client = LanesClient::with_interceptor(channel, token.clone())
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);

@@ -56,7 +56,7 @@ pub(crate) fn plan(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
         | Plan::CreateAs(_)
         | Plan::Gather(_) => several().into(),
         Plan::WriteCurrent(_) => refuse("EXPLAIN of a write to a cursor's row is not supported").into(),
-        Plan::Ddl(_) | Plan::Maintenance(_) | Plan::Distribute(_) => {
+        Plan::Ddl(_) | Plan::Maintenance(_) | Plan::Distribute(_) | Plan::Own(_) => {
             refuse(format!("EXPLAIN {} is not supported", inner.to_ascii_uppercase())).into()
         }
     }

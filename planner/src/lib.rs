@@ -23,6 +23,7 @@ pub mod marks;
 mod names;
 mod parser;
 pub mod plan;
+mod reads;
 mod reduce;
 mod reference;
 pub mod scan;
@@ -38,6 +39,7 @@ mod views;
 pub use ddl::{fold as whereabouts_of_readers, plan_ddl};
 pub use distribute_call::plan_distribute;
 pub use maintenance::plan_maintenance;
+pub use reads::only_reads;
 pub use statement::plan;
 
 use std::collections::HashMap;

@@ -47,6 +47,8 @@ pub enum Plan {
     Explain(Explain),
     /// `SELECT create_distributed_table(...)` and its kin.
     Distribute(Distribute),
+    /// `SELECT atoll.session_token()` and its kin: the coordinator answers.
+    Own(Own),
     /// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT and others that cannot run in fragments but reach every slice.
     Maintenance(Maintenance),
     Refuse(Refusal),
@@ -648,3 +650,39 @@ pub enum DiscardKind {
     Sequences,
     Temp,
 }
+/// A call that tells something of the coordinator's own; arguments are SQL expressions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Own {
+    pub function: OwnFunction,
+    pub arguments: Vec<String>,
+    /// The output column's name.
+    pub column: String,
+}
+
+/// Each takes texts and yields a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum OwnFunction {
+    /// `atoll.transaction_status(id)`: what became of a transaction whose COMMIT was not answered.
+    TransactionStatus,
+    /// `atoll.session_token()`: what the session has committed, for another to read no less.
+    SessionToken,
+}
+
+impl OwnFunction {
+    pub fn named(schema: Option<&str>, name: &str) -> Option<Self> {
+        match (schema, name) {
+            (Some("atoll"), "transaction_status") => Some(Self::TransactionStatus),
+            (Some("atoll"), "session_token") => Some(Self::SessionToken),
+            _ => None,
+        }
+    }
+
+    /// How many arguments it takes.
+    pub fn arguments(self) -> usize {
+        match self {
+            Self::TransactionStatus => 1,
+            Self::SessionToken => 0,
+        }
+    }
+}
+

@@ -9,8 +9,8 @@ use crate::edits::Edits;
 use crate::names::{Effect, Routine, Target};
 use crate::parser::parse_statement;
 use crate::plan::{
-    Access, DistributeFunction, Keys, Many, Merge, Piece, Plan, Refusal, Relay, Residue, Sharded, Site, SizeFunction,
-    VirtualPiece, VirtualRelation,
+    Access, DistributeFunction, Keys, Many, Merge, OwnFunction, Piece, Plan, Refusal, Relay, Residue, Sharded, Site,
+    SizeFunction, VirtualPiece, VirtualRelation,
 };
 use crate::scan::{Span, Token, TokenKind, tokens};
 use crate::syntax::{Call, Name, Statement};
@@ -115,6 +115,11 @@ impl Context<'_, '_, '_> {
         }
         if analysis.functions.iter().any(is_distribute_call)
             && let Some(plan) = distribute_call::plan_distribute(self.sql)
+        {
+            return plan;
+        }
+        if analysis.functions.iter().any(is_own_call)
+            && let Some(plan) = distribute_call::plan_own(self.sql)
         {
             return plan;
         }
@@ -486,6 +491,12 @@ fn is_distribute_call(function: &FunctionUse<'_, '_, '_>) -> bool {
     let parts = &function.call.name.parts;
     let schema = parts.len().checked_sub(2).map(|index| parts[index].name.as_ref());
     DistributeFunction::named(schema, function.call.name.last()).is_some()
+}
+
+fn is_own_call(function: &FunctionUse<'_, '_, '_>) -> bool {
+    let parts = &function.call.name.parts;
+    let schema = parts.len().checked_sub(2).map(|index| parts[index].name.as_ref());
+    OwnFunction::named(schema, function.call.name.last()).is_some()
 }
 
 /// "Not supported", with nothing but a message.

@@ -12,6 +12,7 @@ use atoll_planner::quote_literal;
 
 use super::keeper::Keeper;
 use super::leaders::{Asker, Leader};
+use super::outcome::{self, Beginning};
 use super::recovery::{Prepared, list, logical};
 use super::rows::Rows;
 use crate::error::{Error, Result, sqlstate};
@@ -54,7 +55,7 @@ async fn admit(keeper: Weak<Keeper>, leader: Arc<Leader>) {
         let attempt =
             attempt.unwrap_or_else(|_| Err(Error::internal(format!("not done within {} s", WITHIN.as_secs()))));
         match attempt {
-            Ok(()) => return keeper.leaders().admit(&leader),
+            Ok(beginning) => return keeper.leaders().admit(&leader, beginning),
             Err(error) => {
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!(
@@ -71,15 +72,16 @@ async fn admit(keeper: Weak<Keeper>, leader: Arc<Leader>) {
     }
 }
 
-/// Finishes what is decided of the distributed transactions that are prepared on a primary.
+/// Finishes what is decided of the distributed transactions that are prepared on a primary; yields when that one began to run.
 ///
 /// # Errors
 /// 57P03 when it or home cannot be reached; 55000 while somebody else finishes one.
-async fn finish_decided(keeper: &Keeper, leader: &Leader) -> Result<()> {
+async fn finish_decided(keeper: &Keeper, leader: &Leader) -> Result<Beginning> {
     let mut lane = keeper.control.open(leader, "postgres").await?;
+    let beginning = outcome::beginning(&mut lane).await?;
     let prepared = list(&mut lane).await?;
     if prepared.is_empty() {
-        return Ok(());
+        return Ok(beginning);
     }
     let decisions = decisions(keeper, &prepared).await?;
     let mut by_database: BTreeMap<&str, Vec<(&Prepared, bool)>> = BTreeMap::new();
@@ -105,7 +107,7 @@ async fn finish_decided(keeper: &Keeper, leader: &Leader) -> Result<()> {
             );
         }
     }
-    Ok(())
+    Ok(beginning)
 }
 
 /// The decisions on prepared transactions, as far as there are any (true: commit). Each is written once more, so that it is durable by this

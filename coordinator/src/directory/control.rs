@@ -73,10 +73,10 @@ impl Control {
         };
         match tokio::time::timeout(OPEN_WITHIN, Lane::open(&channel, spec)).await {
             Ok(opened) => opened,
-            Err(_) => Err(Error::LaneLost {
-                node: leader.node.name.clone(),
-                reason: format!("no answer within {} s", OPEN_WITHIN.as_secs()),
-            }),
+            Err(_) => Err(Error::unreachable(
+                leader.node.name.clone(),
+                format!("no answer within {} s", OPEN_WITHIN.as_secs()),
+            )),
         }
     }
 
@@ -95,8 +95,7 @@ impl Control {
     /// [`Error::LaneLost`] when the address is malformed.
     pub fn node_rpc(&self, address: &str, socket: &str) -> Result<NodeRpc> {
         let path = (!socket.is_empty()).then(|| Path::new(socket));
-        let channel = connect_lazy(address, path)
-            .map_err(|error| Error::LaneLost { node: address.to_owned(), reason: error.to_string() })?;
+        let channel = connect_lazy(address, path).map_err(|error| Error::unreachable(address, error.to_string()))?;
         Ok(NodeClient::with_interceptor(channel, self.token.clone()))
     }
 
@@ -105,7 +104,7 @@ impl Control {
     /// # Errors
     /// [`Error::LaneLost`] when it does not answer within 3 s.
     pub async fn state(&self, address: &str, socket: &str) -> Result<NodeState> {
-        let lost = |reason: String| Error::LaneLost { node: address.to_owned(), reason };
+        let lost = |reason: String| Error::unreachable(address, reason);
         let mut client = self.node_rpc(address, socket)?;
         match tokio::time::timeout(STATE_WITHIN, client.state(StateRequest {})).await {
             Ok(Ok(state)) => Ok(state.into_inner()),

@@ -485,7 +485,7 @@ async fn in_time<T>(lane: &mut Lane, work: impl AsyncFnOnce(&mut Lane) -> Result
         Ok(done) => done,
         Err(_) => {
             let reason = format!("the directory did not answer within {} s", POLL_WITHIN.as_secs());
-            Err(Error::LaneLost { node, reason })
+            Err(Error::unreachable(node, reason))
         }
     }
 }

@@ -14,6 +14,7 @@ use atoll_proto::v1::NodeState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::outcome::Beginning;
 use crate::error::{Error, Result, sqlstate};
 
 static TERMS: AtomicU64 = AtomicU64::new(1);
@@ -57,7 +58,12 @@ struct Standing {
     stage: Stage,
     /// Why nobody serves.
     reason: String,
+    /// When its primaries began to run, the latest last.
+    beginnings: Vec<Beginning>,
 }
+
+/// Beginnings that are remembered of each group.
+const BEGINNINGS_MAX: usize = 64;
 
 impl Standing {
     /// What a node's agent says; whether that changes anything.
@@ -170,16 +176,26 @@ impl Leaders {
         self.change(group, |standing| standing.lose(node, reason));
     }
 
-    /// Lets clients' statements go to a primary, if it still serves.
-    pub fn admit(&self, leader: &Leader) {
+    /// Lets clients' statements go to a primary, if it still serves; its PostgreSQL has been running since `beginning`.
+    pub fn admit(&self, leader: &Leader, beginning: Beginning) {
         self.change(&leader.group, |standing| {
             let same = standing.leader.as_ref().is_some_and(|known| known.term == leader.term);
             let admits = same && standing.stage == Stage::Serving;
             if admits {
                 standing.stage = Stage::Admitted;
+                if standing.beginnings.last().is_none_or(|last| last.at.to_bits() != beginning.at.to_bits()) {
+                    standing.beginnings.push(beginning);
+                }
+                let surplus = standing.beginnings.len().saturating_sub(BEGINNINGS_MAX);
+                standing.beginnings.drain(..surplus);
             }
             admits
         });
+    }
+
+    /// When a group's primaries began to run, as far as they were admitted here.
+    pub fn beginnings(&self, group: &str) -> Vec<Beginning> {
+        self.now.load().get(group).map(|standing| standing.beginnings.clone()).unwrap_or_default()
     }
 
     /// The group's primary, if one serves now.
@@ -229,6 +245,23 @@ impl Leaders {
             Ok(Some(leader)) => Ok(leader),
             _ => Err(self.nobody_serves(group, within)),
         }
+    }
+
+    /// Resolves when clients' statements are not for this primary any more.
+    pub async fn superseded(&self, leader: &Leader) {
+        let mut changes = self.changes();
+        while self.get(&leader.group, Asker::Clients).is_some_and(|serving| serving.term == leader.term) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The primary that a node is, by its name, if it serves now.
+    pub fn served_by(&self, node: &str) -> Option<Arc<Leader>> {
+        let now = self.now.load();
+        let serving = now.values().filter_map(|standing| standing.leader_for(Asker::Control));
+        serving.into_iter().find(|leader| leader.node.name == node).cloned()
     }
 
     /// What a client hears when a group had no primary for this long.
@@ -290,6 +323,8 @@ mod tests {
         }
     }
 
+    const BEGINNING: Beginning = Beginning { at: 1.0, timeline: 1, log_end: None };
+
     fn state(role: &str, epoch: u64, group_epoch: u64) -> NodeState {
         NodeState { role: role.to_owned(), epoch, group_epoch, state: "running".to_owned(), ..NodeState::default() }
     }
@@ -300,7 +335,7 @@ mod tests {
         leaders.hear(&node("a"), "g1", &state("primary", 1, 0));
         let first = leaders.get("g1", Asker::Control).unwrap();
         assert!(leaders.get("g1", Asker::Clients).is_none());
-        leaders.admit(&first);
+        leaders.admit(&first, BEGINNING);
         assert_eq!(leaders.get("g1", Asker::Clients).unwrap().term, first.term);
         // Somebody has heard of epoch 2: the first is over, although nobody serves yet.
         leaders.hear(&node("b"), "g1", &state("replica", 1, 2));
@@ -310,7 +345,7 @@ mod tests {
         leaders.hear(&node("b"), "g1", &state("primary", 2, 2));
         let second = leaders.get("g1", Asker::Control).unwrap();
         assert_eq!((second.node.name.as_str(), second.epoch, leaders.epoch("g1")), ("b", 2, 2));
-        leaders.admit(&first);
+        leaders.admit(&first, BEGINNING);
         assert!(leaders.get("g1", Asker::Clients).is_none(), "only who serves now is admitted");
     }
 
@@ -319,7 +354,7 @@ mod tests {
         let leaders = Leaders::default();
         leaders.hear(&node("a"), "g1", &state("primary", 1, 0));
         let first = leaders.get("g1", Asker::Control).unwrap();
-        leaders.admit(&first);
+        leaders.admit(&first, BEGINNING);
         leaders.hear(&node("a"), "g1", &NodeState { reason: "it died".to_owned(), ..state("none", 1, 0) });
         assert!(leaders.get("g1", Asker::Control).is_none());
         let error = leaders.nobody_serves("g1", Duration::from_secs(2));
@@ -366,7 +401,7 @@ mod tests {
                     if role == "primary" && *reigns.entry(said).or_insert(name) != name { "replica" } else { role };
                 match random.random_range(0..8) {
                     0 => leaders.lose(name, "g1", "silent"),
-                    1 => leaders.waiting().iter().for_each(|leader| leaders.admit(leader)),
+                    1 => leaders.waiting().iter().for_each(|leader| leaders.admit(leader, BEGINNING)),
                     _ => leaders.hear(&node(name), "g1", &state(role, said, random.random_range(0..=said))),
                 }
                 assert!(leaders.epoch("g1") >= epoch);

@@ -8,6 +8,7 @@ mod control;
 mod keeper;
 pub mod leaders;
 pub mod nodes;
+pub mod outcome;
 pub mod recovery;
 mod role_copies;
 pub mod roles;

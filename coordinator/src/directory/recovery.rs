@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atoll_planner::directory::{Directory, Group};
 use atoll_planner::quote_literal;
@@ -27,6 +27,8 @@ const EVERY: Duration = Duration::from_secs(3);
 const AGE_MIN: u32 = 5;
 /// How long one group may take to list or to finish.
 const GROUP_WITHIN: Duration = Duration::from_secs(10);
+/// How long it is waited after a failed attempt to bring a transaction of this process to its end.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How many looks pass between two cleanings.
 const CLEAN_EVERY: u32 = 100;
 
@@ -114,10 +116,7 @@ async fn watch(keeper: Weak<Keeper>, live: Arc<LiveTransactions>) {
 async fn within<T>(group: &Group, work: impl Future<Output = Result<T>>) -> Result<T> {
     match tokio::time::timeout(GROUP_WITHIN, work).await {
         Ok(done) => done,
-        Err(_) => Err(Error::LaneLost {
-            node: group.name.clone(),
-            reason: format!("no answer within {} s", GROUP_WITHIN.as_secs()),
-        }),
+        Err(_) => Err(Error::unreachable(group.name.clone(), format!("no answer within {} s", GROUP_WITHIN.as_secs()))),
     }
 }
 
@@ -175,7 +174,8 @@ pub async fn recover(keeper: &Keeper, live: &LiveTransactions) -> Result<usize> 
                 commit
             }
         };
-        match within(group, finish(control, group, prepared, commit)).await {
+        let finishing = finish(control, group, &prepared.database, &prepared.name, commit);
+        match within(group, finishing).await {
             Ok(()) => {
                 finished += 1;
                 let outcome = if commit { "committed" } else { "rolled back" };
@@ -216,10 +216,60 @@ async fn decide(control: &Control, directory: &Directory, owner: Option<&str>, g
     Ok(commit)
 }
 
-async fn finish(control: &Control, group: &Group, prepared: &Prepared, commit: bool) -> Result<()> {
-    let mut lane = control.open_group(group, &prepared.database).await?;
+/// A prepared part of a distributed transaction.
+pub struct Part {
+    pub group: Group,
+    /// The server's, not the logical one.
+    pub database: String,
+    /// As PREPARE TRANSACTION named it.
+    pub name: String,
+}
+
+/// Brings a distributed transaction of this process to its end, on whatever primaries its groups have by now: decides it, unless it is `decided`
+/// to commit, and finishes its parts. Yields whether it commits; parts that could not be reached in time are left to their groups' next
+/// primaries, which finish them before they serve clients.
+///
+/// # Errors
+/// 57P03 when it could not be decided `within` this time.
+pub async fn conclude(
+    keeper: &Keeper,
+    database: &str,
+    gid: &str,
+    decided: bool,
+    parts: Vec<Part>,
+    within: Duration,
+) -> Result<bool> {
+    let deadline = Instant::now() + within;
+    let directory = keeper.directory();
+    let mut commit = decided;
+    while !decided {
+        match decide(&keeper.control, &directory, Some(database), gid).await {
+            Ok(decision) => {
+                commit = decision;
+                break;
+            }
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(error) => tracing::debug!(%error, gid, "home does not say yet whether a transaction commits"),
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+    join_all(parts.iter().map(async |part| {
+        while let Err(error) = finish(&keeper.control, &part.group, &part.database, &part.name, commit).await {
+            if Instant::now() >= deadline {
+                tracing::warn!(%error, part.name, "a decided transaction is left to be finished by its group's next primary");
+                return;
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }))
+    .await;
+    Ok(commit)
+}
+
+async fn finish(control: &Control, group: &Group, database: &str, name: &str, commit: bool) -> Result<()> {
+    let mut lane = control.open_group(group, database).await?;
     let verb = if commit { "COMMIT" } else { "ROLLBACK" };
-    match lane.query(&format!("{verb} PREPARED {}", quote_literal(&prepared.name))).await {
+    match lane.query(&format!("{verb} PREPARED {}", quote_literal(name))).await {
         // Another coordinator was faster.
         Err(error) if error.sqlstate() == sqlstate::UNDEFINED_OBJECT => Ok(()),
         done => done.map(drop),

@@ -110,10 +110,10 @@ pub async fn measure(keeper: &Keeper, directory: &Directory, database: &str) -> 
         let outcome = match answer {
             Ok(Ok(results)) => sizes.add(group, &results),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::LaneLost {
-                node: directory.groups[group.0].name.clone(),
-                reason: format!("no sizes within {} s", GROUP_WITHIN.as_secs()),
-            }),
+            Err(_) => Err(Error::unreachable(
+                directory.groups[group.0].name.clone(),
+                format!("no sizes within {} s", GROUP_WITHIN.as_secs()),
+            )),
         };
         if let Err(error) = outcome {
             tracing::debug!(%error, group = directory.groups[group.0].name, database, "sizes not read");

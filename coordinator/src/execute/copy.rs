@@ -79,7 +79,7 @@ impl Session {
         }
         if alone {
             let ended = self.end_transaction(result.is_ok()).await;
-            result?;
+            result.map_err(Error::undone)?;
             ended?;
             return Ok(());
         }

@@ -51,9 +51,7 @@ impl Session {
             Ok(route) => route,
             Err(error) if bound.is_none() && error.sqlstate() == "42P02" => {
                 // A parameter without a value: it fails there, too, and PostgreSQL says where.
-                let mut lane = self.catalog_lane().await?;
-                let judged = lane.query(&statement.text).await;
-                lane.release();
+                let judged = self.question(&statement.text).await;
                 return Err(judged.err().unwrap_or(error));
             }
             Err(error) if bound.is_none() => {
@@ -235,6 +233,7 @@ impl Session {
                 self.note_failure();
                 if alone {
                     let _ = self.end_transaction(false).await;
+                    return Err(error.undone());
                 }
                 return Err(error);
             }

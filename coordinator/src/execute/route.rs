@@ -1,7 +1,6 @@
 //! From key values to shards.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use atoll_planner::directory::{Colocation, ColocationId, KeyType, Method, Shard};
 use atoll_planner::hash::{self, KeyError, KeyValue};
@@ -12,8 +11,6 @@ use fallible_iterator::FallibleIterator as _;
 
 use crate::ddl::not_below;
 use crate::error::{Error, Result};
-use crate::place::Place;
-use crate::pool::Need;
 use crate::session::Session;
 use crate::session::extended::Bound;
 use atoll_wire::frontend::format_of;
@@ -157,12 +154,7 @@ impl Session {
             }
             _ => hash::sql_hash(key_type, &quote_literal(text)),
         };
-        let path: Arc<str> = self.plain_path();
-        let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
-        self.settle(&mut lane).await?;
-        let asked = lane.query(&format!("SELECT {question}")).await;
-        lane.release();
-        let sets = asked?;
+        let sets = self.question(&format!("SELECT {question}")).await?;
         let answer: Option<i64> = sets.first().map(|set| set.scalar()).transpose()?.and_then(|text| text.parse().ok());
         let answer = answer.ok_or_else(|| Error::internal("PostgreSQL did not say where a key belongs"))?;
         match group.method {

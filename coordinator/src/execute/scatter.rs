@@ -204,6 +204,9 @@ pub fn fragment_error(lane: &Lane, done: &FragmentDone) -> Result<()> {
     let mut bytes = BytesMut::from(&done.error_frame[..]);
     let frame = next_frame(&mut bytes, usize::MAX)?.ok_or_else(|| Error::internal("an agent sent half an error"))?;
     let mut fields = decode::error_fields(frame.body_slice())?;
+    if let Some(lost) = lane.last_word(&fields) {
+        return Err(lost);
+    }
     // The position is in the fragment's text, which the client has not written.
     fields.remove(b'P');
     fields.add_context(&format!("node \"{}\"", lane.node()));

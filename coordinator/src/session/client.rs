@@ -58,6 +58,13 @@ impl AsyncWrite for ClientStream {
     }
 }
 
+/// A place in the output: see [`Client::mark`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    writes: u64,
+    length: usize,
+}
+
 /// A client's connection after its startup packet.
 pub struct Client {
     stream: ClientStream,
@@ -66,6 +73,8 @@ pub struct Client {
     pub output: BytesMut,
     /// Output is being gathered for later: nothing is written meanwhile.
     pub hold_output: bool,
+    /// How often something was written.
+    writes: u64,
     /// A frame taken too early, to be read again.
     put_back: Option<Frame>,
 }
@@ -73,7 +82,7 @@ pub struct Client {
 impl Client {
     /// `input` is what was read beyond the startup packet.
     pub fn new(stream: ClientStream, input: BytesMut) -> Self {
-        Self { stream, input, output: BytesMut::with_capacity(8 << 10), hold_output: false, put_back: None }
+        Self { stream, input, output: BytesMut::with_capacity(8 << 10), hold_output: false, writes: 0, put_back: None }
     }
 
     /// Puts a frame back, to be the next one read.
@@ -153,6 +162,7 @@ impl Client {
     /// I/O errors: the client is gone.
     pub async fn flush(&mut self) -> Result<()> {
         if self.has_to_flush() {
+            self.writes += 1;
             self.stream.write_all_buf(&mut self.output).await?;
             if self.output.capacity() > 4 * OUTPUT_BYTES_MAX {
                 self.output = BytesMut::with_capacity(8 << 10);
@@ -173,6 +183,21 @@ impl Client {
     /// As [`Client::flush`].
     pub async fn flush_if_large(&mut self) -> Result<()> {
         if self.output.len() >= OUTPUT_BYTES_MAX { self.flush().await } else { Ok(()) }
+    }
+
+    /// Where the output stands now.
+    pub fn mark(&self) -> Mark {
+        Mark { writes: self.writes, length: self.output.len() }
+    }
+
+    /// Whether nothing that was queued since `mark` has been written.
+    pub fn is_unseen(&self, mark: Mark) -> bool {
+        self.writes == mark.writes && self.output.len() >= mark.length
+    }
+
+    /// Takes back what was queued since `mark`.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.output.truncate(mark.length);
     }
 
     /// Queues frames as they are.

@@ -125,7 +125,7 @@ impl Session {
         let declared = self.declare_staged(cursor, merge, statement, ask, residue).await;
         if alone {
             let ended = self.end_transaction(declared.is_ok()).await;
-            declared?;
+            declared.map_err(Error::undone)?;
             ended?;
             return Ok(());
         }

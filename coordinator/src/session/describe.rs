@@ -89,6 +89,7 @@ impl Session {
             // PostgreSQL's own error, if it has one; what Atoll refuses is said when it is to run.
             Plan::Refuse(_) => self.ask_postgres(&statement.text, &statement.types, Place::CATALOG).await?,
             Plan::Distribute(call) => Description { parameters: Vec::new(), columns: Some(vec![of_distribute(call)]) },
+            Plan::Own(own) => self.describe_own(own, &statement.types),
             Plan::Session(SessionPlan::Show { name }) if name.starts_with("atoll.") => {
                 Description { parameters: Vec::new(), columns: Some(vec![column(name, atoll_wire::oid::TEXT, -1)]) }
             }
@@ -195,18 +196,24 @@ impl Session {
         portal: &str,
         error: Error,
     ) -> Error {
-        let asked = async {
-            let mut out = BytesMut::new();
-            frontend::parse("", &statement.text, &bound.types, &mut out);
-            frontend::bind_renamed(&bound.frame, portal, "", &mut out)?;
-            frontend::sync(&mut out);
-            let mut lane = self.catalog_lane().await?;
-            lane.send(out.freeze()).await?;
-            let judged = lane.collect(1).await;
-            lane.release();
-            judged
+        let mut out = BytesMut::new();
+        frontend::parse("", &statement.text, &bound.types, &mut out);
+        if let Err(error) = frontend::bind_renamed(&bound.frame, portal, "", &mut out) {
+            return error.into();
+        }
+        frontend::sync(&mut out);
+        let messages = out.freeze();
+        let judged = loop {
+            let mut lane = match self.catalog_lane().await {
+                Ok(lane) => lane,
+                Err(error) => return error,
+            };
+            let judged = lane.exchange(messages.clone(), 1).await;
+            if let Some(judged) = self.answered(lane, judged).await.transpose() {
+                break judged;
+            }
         };
-        match asked.await {
+        match judged {
             Err(judged @ Error::Server(_)) if judged.sqlstate().starts_with("22") || judged.sqlstate() == "08P01" => {
                 judged
             }
@@ -220,10 +227,14 @@ impl Session {
     }
 
     pub(super) async fn describe_apart(&mut self, text: &str, types: &[u32]) -> Result<Description> {
-        let mut lane = self.catalog_lane().await?;
-        let described = self.cancel.over(&mut lane, async |lane| lane.describe(text, types).await).await;
-        lane.release();
-        described
+        let cancel = self.cancel.clone();
+        loop {
+            let mut lane = self.catalog_lane().await?;
+            let described = cancel.over(&mut lane, async |lane| lane.describe(text, types).await).await;
+            if let Some(described) = self.answered(lane, described).await? {
+                return Ok(described);
+            }
+        }
     }
 
     async fn describe_joined(&mut self, text: &str, types: &[u32], place: Place) -> Result<Description> {

@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use super::relay::{CopyEnd, Expect, Rewritten, TextThere};
 use super::simple::Ask;
 use super::{Held, Session};
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Loss, Result, sqlstate};
 use crate::place::Place;
 use crate::plans::{Description, Statement};
 
@@ -87,30 +87,48 @@ enum PortalState {
     Done,
 }
 
-/// Messages on their way to one backend, and what is due for them.
+/// Messages on their way to one backend, not yet sent: which form they take depends on the backend.
 struct Batch {
-    held: Option<(Place, Held)>,
-    out: BytesMut,
-    due: VecDeque<Expect>,
+    /// Where to, and under which search_path.
+    site: Option<(Place, Arc<str>)>,
+    items: Vec<Item>,
     access: Access,
     residue: Residue,
     /// The statements bound so far whose text there is a shard's.
     rewritten: Vec<(Arc<Statement>, ShardId)>,
-    /// The last statement that was sent to run.
+    /// The last statement that was bound or sent to run.
     last: Option<Arc<Statement>>,
+}
+
+enum Item {
+    /// Frames of the coordinator's own, in their place among the answers.
+    Local(Bytes),
+    Bind {
+        statement: Arc<Statement>,
+        id: u64,
+        rendered_for: Option<ShardId>,
+        bound: Arc<Bound>,
+        portal: String,
+    },
+    Describe(String),
+    Execute(String, i32),
+    Close(String),
 }
 
 impl Batch {
     fn new() -> Self {
         Self {
-            held: None,
-            out: BytesMut::new(),
-            due: VecDeque::new(),
+            site: None,
+            items: Vec::new(),
             access: Access::Read,
             residue: Residue::Clean,
             rewritten: Vec::new(),
             last: None,
         }
+    }
+
+    fn is_for(&self, place: Place) -> bool {
+        self.site.as_ref().is_some_and(|(site, _)| *site == place)
     }
 }
 
@@ -147,6 +165,9 @@ impl Session {
     async fn run_batch(&mut self, frames: Vec<Frame>) -> Result<()> {
         let synced = frames.last().is_some_and(|frame| frame.tag == tag::SYNC);
         self.batch_synced = synced;
+        if let Some(error) = self.state_lost.take() {
+            self.batch_failed(error)?;
+        }
         let executes = frames.iter().filter(|frame| frame.tag == tag::EXECUTE).count();
         let binds = frames.iter().any(|frame| frame.tag == tag::BIND);
         // Until its Sync a pipeline is one transaction; with a single statement the backend's own will do.
@@ -180,6 +201,7 @@ impl Session {
         if error.is_fatal() {
             return Err(error);
         }
+        let error = self.judged(error);
         self.tell(&error);
         self.note_failure();
         self.skipping = true;
@@ -237,17 +259,17 @@ impl Session {
 
     /// Whether something must not be begun before the answers that are due (it could fail, or run elsewhere).
     fn needs_order(&self, batch: &Batch) -> bool {
-        !batch.due.is_empty() && self.transaction.is_some()
+        !batch.items.is_empty() && self.transaction.is_some()
     }
 
     /// Frames of the coordinator's own, in their place among those of the backend.
     fn local(&mut self, batch: &mut Batch, build: impl FnOnce(&mut BytesMut)) {
-        if batch.due.is_empty() {
+        if batch.items.is_empty() {
             build(&mut self.client.output);
         } else {
             let mut frames = BytesMut::new();
             build(&mut frames);
-            batch.due.push_back(Expect::Local(frames.freeze()));
+            batch.items.push(Item::Local(frames.freeze()));
         }
     }
 
@@ -346,7 +368,14 @@ impl Session {
                     batch.rewritten.push((statement.clone(), shard));
                 }
                 let name: Arc<str> = portal.as_str().into();
-                self.bind_there(batch, &statement, &target, &bound, &portal)?;
+                batch.last = Some(statement.clone());
+                batch.items.push(Item::Bind {
+                    statement: statement.clone(),
+                    id: target.statement_id,
+                    rendered_for: target.rendered_for,
+                    bound: bound.clone(),
+                    portal: portal.clone(),
+                });
                 PortalState::There(target.place, name)
             }
         };
@@ -387,104 +416,129 @@ impl Session {
         self.plan(&statement.text, &statement.types).await
     }
 
-    /// Bind on the backend, which is told the statement first when it does not know it.
-    fn bind_there(
+    /// The batch's messages for a backend, which is told statements first that it does not know; and what is due for them.
+    fn encode(
         &mut self,
-        batch: &mut Batch,
-        statement: &Arc<Statement>,
-        target: &super::describe::Target,
-        bound: &Bound,
-        portal: &str,
+        batch: &Batch,
+        held: &mut Held,
+        place: Place,
+        out: &mut BytesMut,
+        due: &mut VecDeque<Expect>,
     ) -> Result<()> {
-        let Some((_, held)) = &mut batch.held else { return Err(Error::internal("no backend for a portal")) };
-        let lane = match held {
-            Held::Alone(_, lane) => &mut **lane,
-            Held::Pinned(index) => &mut *self.pinned[*index].1,
-            Held::Joined(index) => {
-                let transaction = self.transaction.as_mut().expect("a joined lane has its transaction");
-                &mut *transaction.participants[*index].lane
-            }
-        };
-        let id = target.statement_id;
-        let name = statement_name(id);
-        // Its Parse may be on its way in this very batch.
-        let sent =
-            |expect: &Expect| matches!(expect, Expect::ParseComplete { register: Some(sent), .. } if *sent == id);
-        if !batch.due.iter().any(sent) && !lane.has_prepared(id) {
-            if let Some(old) = lane.evict_prepared() {
-                frontend::close(b'S', &statement_name(old), &mut batch.out);
-                batch.due.push_back(Expect::CloseComplete { hidden: true });
-            }
-            let facts = self.facts.clone();
-            let types: Vec<u32> = match facts.types.get(&target.place.group) {
-                Some(map) if target.place != Place::CATALOG => {
-                    statement.types.iter().map(|oid| map.from_catalog(*oid)).collect()
+        let facts = self.facts.clone();
+        let lane = self.lane(held);
+        // Statements whose Parse is on its way in this very batch.
+        let mut parsed = Vec::new();
+        for item in &batch.items {
+            match item {
+                Item::Local(frames) => due.push_back(Expect::Local(frames.clone())),
+                Item::Bind { statement, id, rendered_for, bound, portal } => {
+                    let name = statement_name(*id);
+                    if !parsed.contains(id) && !lane.has_prepared(*id) {
+                        if let Some(old) = lane.evict_prepared() {
+                            frontend::close(b'S', &statement_name(old), out);
+                            due.push_back(Expect::CloseComplete { hidden: true });
+                        }
+                        let types: Vec<u32> = match facts.types.get(&place.group) {
+                            Some(map) if place != Place::CATALOG => {
+                                statement.types.iter().map(|oid| map.from_catalog(*oid)).collect()
+                            }
+                            _ => statement.types.clone(),
+                        };
+                        let rendered = rendered_for.map(|shard| statement.text_on(shard));
+                        frontend::parse(&name, rendered.as_deref().unwrap_or(&statement.text), &types, out);
+                        due.push_back(Expect::ParseComplete { register: Some(*id), hidden: true });
+                        parsed.push(*id);
+                    }
+                    frontend::bind_renamed(&bound.frame, portal, &name, out)?;
+                    due.push_back(Expect::BindComplete { hidden: false });
                 }
-                _ => statement.types.clone(),
-            };
-            let rendered = target.rendered_for.map(|shard| statement.text_on(shard));
-            frontend::parse(&name, rendered.as_deref().unwrap_or(&statement.text), &types, &mut batch.out);
-            batch.due.push_back(Expect::ParseComplete { register: Some(id), hidden: true });
+                Item::Describe(portal) => {
+                    frontend::describe(b'P', portal, out);
+                    due.push_back(Expect::Description { hide_no_data: false });
+                }
+                Item::Execute(portal, max_rows) => {
+                    frontend::execute(portal, *max_rows, out);
+                    due.push_back(Expect::Execute);
+                }
+                Item::Close(portal) => {
+                    frontend::close(b'P', portal, out);
+                    due.push_back(Expect::CloseComplete { hidden: false });
+                }
+            }
         }
-        frontend::bind_renamed(&bound.frame, portal, &name, &mut batch.out)?;
-        batch.due.push_back(Expect::BindComplete { hidden: false });
+        frontend::sync(out);
+        due.push_back(Expect::Ready);
         Ok(())
     }
 
-    /// Makes the batch's backend the one of `place`; another one's messages are sent and answered first.
+    /// Makes the batch's messages go to `place`; those for another one are sent and answered first.
     async fn engage(&mut self, batch: &mut Batch, place: Place, path: &Arc<str>) -> Result<()> {
-        let same = batch.held.as_ref().is_some_and(|(held, _)| *held == place);
-        if same && self.path_of(batch).as_ref() == Some(path) {
+        if batch.site.as_ref().is_some_and(|(site, known)| *site == place && known == path) {
             return Ok(());
         }
         self.drain(batch).await?;
-        let (held, prelude) = self.hold(place, path).await?;
-        batch.out.extend_from_slice(&prelude.frames);
-        batch.due.extend((0..prelude.ready).map(|_| Expect::Prelude));
-        batch.held = Some((place, held));
+        batch.site = Some((place, path.clone()));
         Ok(())
     }
 
-    fn path_of(&mut self, batch: &mut Batch) -> Option<Arc<str>> {
-        let (_, held) = batch.held.as_mut()?;
-        self.lane(held).state.search_path.clone()
-    }
-
-    /// Sends what was gathered with a Sync and answers what is due. Outside a transaction that ends the backend's own.
+    /// Sends what was gathered with a Sync and answers what is due. Outside a transaction that ends the backend's own; and a batch that
+    /// only reads, of which the client has seen nothing, is sent again when its backend is lost.
     async fn drain(&mut self, batch: &mut Batch) -> Result<()> {
-        let Some((_, mut held)) = batch.held.take() else {
-            for expect in batch.due.drain(..) {
-                if let Expect::Local(frames) = expect {
+        let Some((place, path)) = batch.site.take() else {
+            for item in batch.items.drain(..) {
+                if let Item::Local(frames) = item {
                     self.client.push(&frames);
                 }
             }
             return Ok(());
         };
-        frontend::sync(&mut batch.out);
-        batch.due.push_back(Expect::Ready);
-        let out = batch.out.split().freeze();
-        let due = std::mem::take(&mut batch.due);
         let copy_end = if self.batch_synced { CopyEnd::SyncAgain } else { CopyEnd::FirstSync };
-        let rewritten = std::mem::take(&mut batch.rewritten);
-        // Of several statements it is not known whose an error is; one that depends on the text came when they were described.
-        let one = match rewritten.as_slice() {
-            [(statement, shard)] => Some(Rewritten { statement, there: TextThere::On(*shard) }),
-            _ => None,
-        };
         let start = Instant::now();
-        let mut relayed = self.exchange(&mut held, out, due, copy_end, one).await;
-        self.tier = super::Tier::Relay;
-        if let Some(last) = batch.last.take() {
-            self.note_time(start, &last);
+        let (last, mark) = (batch.last.take(), self.client.mark());
+        let mut times = 0;
+        let outcome = loop {
+            let (mut held, prelude) = self.hold(place, &path).await?;
+            let mut due: VecDeque<Expect> = (0..prelude.ready).map(|_| Expect::Prelude).collect();
+            let mut out = prelude.frames;
+            self.encode(batch, &mut held, place, &mut out, &mut due)?;
+            // Of several statements it is not known whose an error is; one that depends on the text came when they were described.
+            let one = match batch.rewritten.as_slice() {
+                [(statement, shard)] => Some(Rewritten { statement, there: TextThere::On(*shard) }),
+                _ => None,
+            };
+            let mut relayed = self.exchange(&mut held, out.freeze(), due, copy_end, one).await;
+            self.tier = super::Tier::Relay;
+            if let Err(error) = &relayed
+                && prelude.is_fresh
+                && error.loss() == Some(Loss::Unsent)
+            {
+                self.give_up(held);
+                self.wait_for_another(error).await?;
+                continue;
+            }
+            let kept = relayed.as_mut().ok().and_then(|relayed| relayed.kept.take());
+            let sql = last.as_ref().map_or("", |statement| &statement.text);
+            let outcome = self.after_relay(held, relayed, sql, batch.access, batch.residue).await;
+            match (kept, one, outcome) {
+                (Some(fields), Some(one), _) => break Err(self.in_the_clients_text(*fields, one).await),
+                (_, _, Err(error)) if self.transaction.is_none() && error.loss().is_some() => {
+                    let Some(statement) = &last else { break Err(error) };
+                    if self.reads_again(&error, statement, mark, &mut times).await {
+                        continue;
+                    }
+                    break Err(self.outcome_of(error, statement));
+                }
+                (_, _, outcome) => break outcome,
+            }
+        };
+        if let Some(last) = &last {
+            self.note_time(start, last);
         }
-        let (access, residue) = (batch.access, batch.residue);
         (batch.access, batch.residue) = (Access::Read, Residue::Clean);
-        let kept = relayed.as_mut().ok().and_then(|relayed| relayed.kept.take());
-        let outcome = self.after_relay(held, relayed, "set_config", access, residue).await;
-        match (kept, one) {
-            (Some(fields), Some(one)) => Err(self.in_the_clients_text(*fields, one).await),
-            _ => outcome,
-        }
+        batch.items.clear();
+        batch.rewritten.clear();
+        outcome
     }
 
     async fn describe_message(&mut self, batch: &mut Batch, kind: u8, name: &str) -> Result<()> {
@@ -502,18 +556,16 @@ impl Session {
         }
         if let Some(place) = self.cursor_place(name) {
             self.engage_again(batch, place).await?;
-            frontend::describe(b'P', name, &mut batch.out);
-            batch.due.push_back(Expect::Description { hide_no_data: false });
+            batch.items.push(Item::Describe(name.to_owned()));
             return Ok(());
         }
         let portal = self.portal(name)?;
         let (statement, bound, state) = (portal.statement.clone(), portal.bound.clone(), portal.state.clone());
         if let PortalState::There(place, portal_name) = state
-            && batch.held.as_ref().is_some_and(|(held, _)| *held == place)
+            && batch.is_for(place)
             && !self.types_differ(place)
         {
-            frontend::describe(b'P', &portal_name, &mut batch.out);
-            batch.due.push_back(Expect::Description { hide_no_data: false });
+            batch.items.push(Item::Describe(portal_name.to_string()));
             return Ok(());
         }
         let description = self.describe(&statement).await?.clone();
@@ -535,8 +587,7 @@ impl Session {
         if let Some(place) = self.cursor_place(name) {
             self.check_not_failed()?;
             self.engage_again(batch, place).await?;
-            frontend::execute(name, max_rows, &mut batch.out);
-            batch.due.push_back(Expect::Execute);
+            batch.items.push(Item::Execute(name.to_owned(), max_rows));
             return Ok(());
         }
         let portal = self.portal(name)?;
@@ -544,8 +595,7 @@ impl Session {
         match state {
             PortalState::There(place, portal_name) => {
                 self.engage_again(batch, place).await?;
-                frontend::execute(&portal_name, max_rows, &mut batch.out);
-                batch.due.push_back(Expect::Execute);
+                batch.items.push(Item::Execute(portal_name.to_string(), max_rows));
                 batch.last = Some(statement);
                 Ok(())
             }
@@ -579,7 +629,7 @@ impl Session {
 
     /// [`Session::engage`] for a portal of an earlier batch: its lane is the transaction's, and stays as it stands.
     async fn engage_again(&mut self, batch: &mut Batch, place: Place) -> Result<()> {
-        if batch.held.as_ref().is_some_and(|(held, _)| *held == place) {
+        if batch.is_for(place) {
             return Ok(());
         }
         let path = self.transaction.as_ref().and_then(|transaction| {
@@ -672,10 +722,9 @@ impl Session {
             self.statements.remove(name);
         } else if let Some(portal) = self.portals.remove(name)
             && let PortalState::There(place, portal_name) = portal.state
-            && batch.held.as_ref().is_some_and(|(held, _)| *held == place)
+            && batch.is_for(place)
         {
-            frontend::close(b'P', &portal_name, &mut batch.out);
-            batch.due.push_back(Expect::CloseComplete { hidden: false });
+            batch.items.push(Item::Close(portal_name.to_string()));
             return;
         }
         self.local(batch, backend::close_complete);
@@ -695,7 +744,7 @@ fn tag_with_count(command_tag: &str, rows: usize) -> String {
 }
 
 /// What a backend calls a statement of the coordinator.
-fn statement_name(id: u64) -> String {
+pub(super) fn statement_name(id: u64) -> String {
     format!("atoll_{id}")
 }
 

@@ -1,18 +1,16 @@
 //! How a session gets hold of backends: those of its transaction, those pinned to it, or one from the pool for a statement.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use atoll_planner::directory::{GroupIndex, ShardId};
 use atoll_wire::frontend;
 use bytes::BytesMut;
 
-use super::Session;
 use super::cursors::Aside;
 use super::settings::{Settings, join_search_path, split_search_path};
-use crate::directory::leaders::Asker;
+use super::{Session, hold};
 use crate::error::{Error, Result};
-use crate::lane::Lane;
+use crate::lane::{Lane, ResultSet};
 use crate::place::{Kind, Place};
 use crate::pool::{Fit, LaneKey, Need, Pooled};
 
@@ -31,6 +29,8 @@ pub enum Held {
 pub struct Prelude {
     pub frames: BytesMut,
     pub ready: usize,
+    /// The lane was taken just now, and nothing has been done on it for the client.
+    pub is_fresh: bool,
 }
 
 impl Prelude {
@@ -41,11 +41,12 @@ impl Prelude {
 }
 
 impl Session {
-    /// The lane for a place: the transaction's, joined now if need be; else a pinned one; else one from the pool. The backend's settings are
-    /// brought in line; its search_path and BEGIN are left to the returned prelude, which travels with the statement.
+    /// The lane for a place: the transaction's, joined now if need be; else a pinned one; else one from the pool, waited for while the group
+    /// has no primary. The backend's settings are brought in line; its search_path and BEGIN are left to the returned prelude, which travels
+    /// with the statement.
     ///
     /// # Errors
-    /// 53300, 57P03; what PostgreSQL says of the settings.
+    /// 53300, 57P03; what PostgreSQL says of the settings; 57P01 for a pinned lane that has ended.
     pub async fn hold(&mut self, place: Place, path: &Arc<str>) -> Result<(Held, Prelude)> {
         self.cancel.check()?;
         let mut prelude = Prelude::default();
@@ -54,14 +55,14 @@ impl Session {
             self.aside = Aside::Out;
             return Ok((Held::Alone(place, lane), prelude));
         }
-        let held = match self.transaction.as_ref().map(|transaction| transaction.position(place)) {
+        let mut held = match self.transaction.as_ref().map(|transaction| transaction.position(place)) {
             Some(Some(index)) => Held::Joined(index),
             Some(None) => {
                 // Only who holds something already may take the slots kept back: otherwise first lanes could use up all of them.
                 let holds = self.transaction.as_ref().is_some_and(|transaction| !transaction.participants.is_empty());
                 let need = if holds { Need::Joining } else { Need::Fresh };
                 let mut lane = self.acquire(place, path, need).await?;
-                settle(&mut lane, &self.settings_at(place), self.id).await?;
+                prelude.is_fresh = true;
                 set_path(&mut lane, path, &mut prelude);
                 let transaction = self.transaction.as_mut().expect("checked above");
                 for sql in transaction.opening(place) {
@@ -72,15 +73,18 @@ impl Session {
             }
             None => match self.pinned.iter().position(|(pinned, _)| *pinned == place) {
                 Some(index) => Held::Pinned(index),
-                None => Held::Alone(place, self.acquire(place, path, Need::Fresh).await?),
+                None => {
+                    prelude.is_fresh = true;
+                    Held::Alone(place, self.acquire(place, path, Need::Fresh).await?)
+                }
             },
         };
-        let mut held = held;
-        let settings = self.settings_at(place);
-        let session = self.id;
-        let lane = self.lane(&mut held);
-        settle(lane, &settings, session).await?;
-        set_path(lane, path, &mut prelude);
+        if !prelude.is_fresh {
+            let settings = self.settings_at(place);
+            let session = self.id;
+            settle(self.lane(&mut held), &settings, session).await?;
+        }
+        set_path(self.lane(&mut held), path, &mut prelude);
         Ok((held, prelude))
     }
 
@@ -89,13 +93,25 @@ impl Session {
     /// # Errors
     /// As [`Session::hold`].
     pub async fn hold_ready(&mut self, place: Place, path: &Arc<str>) -> Result<Held> {
-        let (mut held, prelude) = self.hold(place, path).await?;
-        if prelude.ready > 0 {
+        loop {
+            let (mut held, prelude) = self.hold(place, path).await?;
+            if prelude.ready == 0 {
+                return Ok(held);
+            }
             let lane = self.lane(&mut held);
-            lane.send(prelude.frames.freeze()).await?;
-            lane.collect(prelude.ready).await?;
+            let done = async {
+                lane.send(prelude.frames.freeze()).await?;
+                lane.collect(prelude.ready).await
+            };
+            match done.await {
+                Ok(_) => return Ok(held),
+                Err(error) if prelude.is_fresh && error.loss().is_some() => {
+                    self.give_up(held);
+                    self.wait_for_another(&error).await?;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(held)
     }
 
     /// The lane behind a [`Held`].
@@ -137,13 +153,30 @@ impl Session {
         }
     }
 
-    /// A lane from the session's own or from the pool, its settings not yet in line.
+    /// A lane from the session's own or from the pool, with its settings in line.
     async fn acquire(&mut self, place: Place, path: &Arc<str>, need: Need) -> Result<Pooled> {
+        let (settings, session) = (self.settings_at(place), self.id);
         if let Some(index) = self.pinned.iter().position(|(pinned, _)| *pinned == place) {
+            if self.pinned[index].1.has_ended() {
+                return Err(self.forget_pinned(index, "The connection to it is gone"));
+            }
+            settle(&mut self.pinned[index].1, &settings, session).await?;
             self.pin_at_end.push(place);
             return Ok(self.pinned.swap_remove(index).1);
         }
-        self.pooled(place, path, need).await
+        loop {
+            let mut lane = self.pooled(place, path, need).await?;
+            match settle(&mut lane, &settings, session).await {
+                Err(error) if error.loss().is_some() => {
+                    drop(lane);
+                    self.wait_for_another(&error).await?;
+                }
+                settled => {
+                    settled?;
+                    return Ok(lane);
+                }
+            }
+        }
     }
 
     /// A lane from the pool for the session's role (the directory: the superuser).
@@ -164,10 +197,10 @@ impl Session {
     /// # Errors
     /// 53300, 57P03.
     pub async fn pooled_as(&self, role: Arc<str>, place: Place, path: &Arc<str>, need: Need) -> Result<Pooled> {
-        let group = self.group_name(place.group);
-        let leaders = self.worker.cluster.keeper.leaders();
-        let leader = leaders.wait(&group, Asker::Clients, Duration::from_secs(30)).await?;
-        let pool = self.worker.pool(&leader)?;
+        let facts = self.facts();
+        let group = facts.directory.groups.get(place.group.0);
+        let group =
+            group.ok_or_else(|| Error::internal(format!("the directory has no group number {}", place.group.0)))?;
         let database = match place.kind {
             Kind::Data => self.data_database.clone(),
             Kind::Catalog => self.database.clone(),
@@ -176,7 +209,7 @@ impl Session {
         let key = LaneKey { database, role };
         let settings = &self.settings;
         let ready = if Arc::weak_count(&self.presence) == 0 { Fit::Best } else { Fit::Ready };
-        let taken = pool.take(&key, need, |lane| {
+        let fit = |lane: &Lane| {
             let state = &lane.state;
             if state.is_kept_from(self.id) {
                 Fit::Kept
@@ -187,27 +220,75 @@ impl Session {
             } else {
                 Fit::Usable
             }
-        });
+        };
         tokio::select! {
             biased;
-            taken = taken => taken,
+            taken = hold::take(&self.worker, &group.name, &key, need, fit, &self.patience) => taken,
             cancelled = self.cancel.requested() => Err(cancelled),
         }
     }
 
-    /// A lane of the catalog database beside the transaction, its settings and search_path in line: for questions.
+    /// A lane of the catalog database beside the transaction, its settings and search_path in line: for questions, which change nothing there,
+    /// and go on with [`Session::answered`].
     ///
     /// # Errors
     /// As [`Session::hold`].
-    pub async fn catalog_lane(&self) -> Result<Pooled> {
+    pub async fn catalog_lane(&mut self) -> Result<Pooled> {
         let path = self.plain_path();
-        let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
-        self.settle(&mut lane).await?;
-        if lane.state.search_path.as_ref() != Some(&path) {
-            lane.query(&format!("SET search_path = {path}")).await?;
-            lane.state.search_path = Some(path);
+        loop {
+            let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
+            let settled = async {
+                settle(&mut lane, &self.settings, self.id).await?;
+                if lane.state.search_path.as_ref() != Some(&path) {
+                    lane.query(&format!("SET search_path = {path}")).await?;
+                    lane.state.search_path = Some(path.clone());
+                }
+                Ok(())
+            };
+            match settled.await {
+                Err(error) if Error::loss(&error).is_some() => {
+                    drop(lane);
+                    self.wait_for_another(&error).await?;
+                }
+                settled => {
+                    settled?;
+                    return Ok(lane);
+                }
+            }
         }
-        Ok(lane)
+    }
+
+    /// Takes the answer to a question on such a lane, which goes back to its pool; `None` when the lane was lost, and the question is to be
+    /// asked again on another.
+    ///
+    /// # Errors
+    /// The answer's; as [`Session::hold`].
+    pub async fn answered<T>(&mut self, lane: Pooled, answer: Result<T>) -> Result<Option<T>> {
+        match answer {
+            Err(error) if error.loss().is_some() => {
+                drop(lane);
+                self.wait_for_another(&error).await?;
+                Ok(None)
+            }
+            answer => {
+                lane.release();
+                answer.map(Some)
+            }
+        }
+    }
+
+    /// The results of a question in the catalog database, beside the transaction.
+    ///
+    /// # Errors
+    /// What PostgreSQL says of it; as [`Session::hold`].
+    pub async fn question(&mut self, sql: &str) -> Result<Vec<ResultSet>> {
+        loop {
+            let mut lane = self.catalog_lane().await?;
+            let sets = lane.query(sql).await;
+            if let Some(sets) = self.answered(lane, sets).await? {
+                return Ok(sets);
+            }
+        }
     }
 
     /// Brings a backend that is not in a transaction in line with the session.

@@ -19,7 +19,6 @@ use super::{Held, Session};
 use crate::error::{Error, Result, sqlstate};
 use crate::place::Place;
 use crate::plans::Statement;
-use crate::pool::Need;
 
 impl Session {
     pub(super) fn complete(&mut self, command_tag: &str) {
@@ -123,11 +122,8 @@ impl Session {
     /// Lets PostgreSQL read a transaction statement with modes, which is not sent before a backend joins.
     async fn check_syntax(&mut self, statement: &Arc<Statement>) -> Result<()> {
         if statement.text.split_ascii_whitespace().count() > 2 && statement.description.get().is_none() {
-            let path = self.plain_path();
-            let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
-            let described = lane.describe(&statement.text, &[]).await;
-            lane.release();
-            let _ = statement.description.set(Arc::new(described?));
+            let described = self.describe_apart(&statement.text, &[]).await?;
+            let _ = statement.description.set(Arc::new(described));
         }
         Ok(())
     }
@@ -216,6 +212,7 @@ impl Session {
                 let path = self.plain_path();
                 self.relay_statement(Place::CATALOG, &path, text, statement, ask, (Access::Read, Residue::Pins))
                     .await?;
+                self.note_channels(text, matches!(command, SessionPlan::Listen));
             }
             SessionPlan::Notify => {
                 let path = self.plain_path();
@@ -228,9 +225,6 @@ impl Session {
 
     /// Runs a SET or RESET on a backend, in a block that is rolled back, and reads the value it gives.
     async fn evaluate_setting(&mut self, text: &str, name: &str) -> Result<String> {
-        let path = self.plain_path();
-        let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
-        self.settle(&mut lane).await?;
         let show = match name {
             "session_authorization" | "role" => format!("SHOW {name}"),
             _ => format!("SELECT pg_catalog.current_setting({})", quote_literal(name)),
@@ -239,11 +233,15 @@ impl Session {
         for sql in ["BEGIN", text, &show, "ROLLBACK"] {
             frontend::query(sql, &mut out);
         }
-        lane.send(out.freeze()).await?;
-        let sets = lane.collect(4).await;
-        lane.state.search_path = None;
-        lane.release();
-        let sets = sets?;
+        let messages = out.freeze();
+        let sets = loop {
+            let mut lane = self.catalog_lane().await?;
+            let sets = lane.exchange(messages.clone(), 4).await;
+            lane.state.search_path = None;
+            if let Some(sets) = self.answered(lane, sets).await? {
+                break sets;
+            }
+        };
         let value = sets.iter().rev().nth(1).map(|set| set.scalar()).transpose()?.unwrap_or_default();
         if name.eq_ignore_ascii_case("client_encoding") && !matches!(value, "UTF8" | "SQL_ASCII") {
             return Err(Error::unsupported(format!("client_encoding {value} is not supported"))
@@ -369,6 +367,7 @@ impl Session {
                     return Err(Error::sql("25001", "DISCARD ALL cannot run inside a transaction block"));
                 }
                 self.pinned.clear();
+                self.channels.clear();
                 self.cursors.clear();
                 self.statements.clear();
                 self.portals.clear();
@@ -406,12 +405,19 @@ impl Session {
         if self.statements.contains_key(name) {
             return Err(Error::sql("42P05", format!("prepared statement \"{name}\" already exists")));
         }
-        let mut lane = self.catalog_lane().await?;
-        lane.query(text).await?;
-        let described = lane.describe_prepared(name).await;
-        lane.query(&format!("DEALLOCATE {}", quote_identifier(name))).await?;
-        lane.release();
-        let described = described?;
+        let described = loop {
+            let mut lane = self.catalog_lane().await?;
+            let described = async {
+                lane.query(text).await?;
+                let described = lane.describe_prepared(name).await;
+                lane.query(&format!("DEALLOCATE {}", quote_identifier(name))).await?;
+                described
+            };
+            let described = described.await;
+            if let Some(described) = self.answered(lane, described).await? {
+                break described;
+            }
+        };
         let statement = self.plan(inner, &described.parameters).await?;
         if let Plan::Refuse(refusal) = &statement.plan {
             return Err(Error::Refused(Box::new(refusal.clone())));
@@ -472,10 +478,7 @@ impl Session {
         let sets = if self.transaction.is_some() {
             self.run_at(Place::CATALOG, path, sql, false).await?
         } else {
-            let mut lane = self.catalog_lane().await?;
-            let sets = lane.query(sql).await;
-            lane.release();
-            sets?
+            self.question(sql).await?
         };
         Ok(sets.into_iter().next().and_then(|mut set| set.rows.pop()).unwrap_or_default())
     }

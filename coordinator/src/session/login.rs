@@ -16,11 +16,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::client::{Client, ClientStream};
+use super::hold::{self, Patience};
 use super::relay::Within;
 use super::settings::{REPORTED, Settings};
 use super::{Session, Tier};
-use crate::directory::leaders::Asker;
 use crate::error::{Error, Result, sqlstate};
+use crate::facts::DatabaseFacts;
 use crate::lane::Lane;
 use crate::pool::{Fit, LaneKey, Need};
 use crate::worker::Worker;
@@ -146,6 +147,62 @@ async fn role_settings(worker: &Worker, lane: &mut Lane, greeting: &Greeting) ->
         .filter(|(name, _)| !theirs.contains(&name.as_str()))
         .map(|(n, v)| (n.clone(), v.clone()))
         .collect())
+}
+
+/// The facts of a database, waited for while home is away.
+async fn facts_of(worker: &Worker, database: &str, patience: &Patience) -> Result<Arc<DatabaseFacts>> {
+    loop {
+        let keeper = worker.cluster.keeper.clone();
+        if let Some(facts) = keeper.cached(database) {
+            return Ok(facts);
+        }
+        let name = database.to_owned();
+        match worker.cluster.on_control(async move { keeper.facts(&name).await }).await {
+            Err(error) if error.is_away() || error.sqlstate() == sqlstate::CANNOT_CONNECT_NOW => {
+                if patience.left().is_zero() {
+                    return Err(error);
+                }
+                patience.pause().await;
+            }
+            facts => return facts,
+        }
+    }
+}
+
+/// What a session's first backend says of it.
+struct FirstWords {
+    settings: Arc<Settings>,
+    search_path: Arc<str>,
+    reported: HashMap<String, String>,
+}
+
+/// Brings a backend in line with what the client asked for at login, and reads what is in force then.
+async fn first_words(worker: &Worker, lane: &mut Lane, greeting: &Greeting) -> Result<FirstWords> {
+    let mut given = role_settings(worker, lane, greeting).await?;
+    given.extend(greeting.settings.iter().cloned());
+    let (paths, others): (Vec<_>, Vec<_>) =
+        given.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("search_path"));
+    let settings: Arc<Settings> = Arc::new(others.into_iter().collect());
+    super::lanes::settle(lane, &settings, 0).await?;
+    let settings = canonical(lane, &settings).await?;
+    lane.state.settings = settings.clone();
+    match paths.last() {
+        Some((_, path)) => {
+            lane.query_with("SELECT pg_catalog.set_config('search_path', $1, false)", &[path]).await?;
+        }
+        None => drop(lane.query("RESET search_path").await?),
+    }
+    lane.state.search_path = None;
+    let shown = lane.query("SHOW search_path").await?;
+    let shown = shown.first().map(|set| set.scalar()).transpose()?.unwrap_or_default();
+    let search_path: Arc<str> = if shown.is_empty() { "''".into() } else { shown.into() };
+    let reported: HashMap<String, String> = lane
+        .parameters
+        .iter()
+        .filter(|(name, _)| REPORTED.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    Ok(FirstWords { settings, search_path, reported })
 }
 
 /// The settings as PostgreSQL itself writes their values.
@@ -382,47 +439,27 @@ impl Session {
         worker: &Arc<Worker>,
         greeting: &Greeting,
     ) -> Result<impl FnOnce(Client, Arc<super::cancel::CancelHandle>) -> Self + use<>> {
-        let keeper = worker.cluster.keeper.clone();
-        let name = greeting.database.clone();
-        let facts = match keeper.cached(&name) {
-            Some(facts) => facts,
-            None => worker.cluster.on_control(async move { keeper.facts(&name).await }).await?,
-        };
+        let patience = Patience::new(worker.cluster.config.hold_ms_max);
+        let facts = facts_of(worker, &greeting.database, &patience).await?;
         let role: Arc<str> = greeting.user.as_str().into();
         let database: Arc<str> = greeting.database.as_str().into();
-        let leaders = worker.cluster.keeper.leaders();
-        let home = &worker.cluster.config.home_group;
-        let leader = leaders.wait(home, Asker::Clients, Duration::from_secs(30)).await?;
-        let pool = worker.pool(&leader)?;
-        let key = LaneKey { database: database.clone(), role: role.clone() };
-        let mut lane = pool
-            .take(&key, Need::Fresh, |lane| if lane.state.is_kept_from(0) { Fit::Kept } else { Fit::Usable })
-            .await?;
-        let mut given = role_settings(worker, &mut lane, greeting).await?;
-        given.extend(greeting.settings.iter().cloned());
-        let (paths, others): (Vec<_>, Vec<_>) =
-            given.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("search_path"));
-        let settings: Arc<Settings> = Arc::new(others.into_iter().collect());
-        super::lanes::settle(&mut lane, &settings, 0).await?;
-        let settings = canonical(&mut lane, &settings).await?;
-        lane.state.settings = settings.clone();
-        match paths.last() {
-            Some((_, path)) => {
-                lane.query_with("SELECT pg_catalog.set_config('search_path', $1, false)", &[path]).await?;
+        let FirstWords { settings, search_path, reported } = loop {
+            let key = LaneKey { database: database.clone(), role: role.clone() };
+            let fit = |lane: &Lane| if lane.state.is_kept_from(0) { Fit::Kept } else { Fit::Usable };
+            let home = worker.cluster.keeper.home_group();
+            let mut lane = hold::take(worker, home, &key, Need::Fresh, fit, &patience).await?;
+            match first_words(worker, &mut lane, greeting).await {
+                Err(error) if error.loss().is_some() && !patience.left().is_zero() => {
+                    drop(lane);
+                    patience.pause().await;
+                }
+                said => {
+                    let said = said?;
+                    lane.release();
+                    break said;
+                }
             }
-            None => drop(lane.query("RESET search_path").await?),
-        }
-        lane.state.search_path = None;
-        let shown = lane.query("SHOW search_path").await?;
-        let shown = shown.first().map(|set| set.scalar()).transpose()?.unwrap_or_default();
-        let search_path: Arc<str> = if shown.is_empty() { "''".into() } else { shown.into() };
-        let reported: HashMap<String, String> = lane
-            .parameters
-            .iter()
-            .filter(|(name, _)| REPORTED.contains(&name.as_str()))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        lane.release();
+        };
 
         let worker = worker.clone();
         Ok(move |client, cancel| {
@@ -448,6 +485,9 @@ impl Session {
                 pinned: Vec::new(),
                 pin_at_end: Vec::new(),
                 cancel,
+                patience,
+                state_lost: None,
+                channels: Default::default(),
                 statements: HashMap::new(),
                 portals: HashMap::new(),
                 cursors: HashMap::new(),

@@ -10,7 +10,6 @@ use atoll_planner::quote_literal;
 use super::Session;
 use crate::error::{Error, Result};
 use crate::place::Place;
-use crate::pool::Need;
 
 /// Asks for the start of the transaction in a form that is read alike under every DateStyle.
 const START: &str =
@@ -117,12 +116,7 @@ impl Session {
         let path = self.plain_path();
         let sets = match place {
             Some(place) => self.run_at(place, &path, START, false).await?,
-            None => {
-                let mut lane = self.pooled(Place::HOME, &path, Need::Joining).await?;
-                let asked = self.cancel.over(&mut lane, async |lane| lane.query(START).await).await;
-                lane.release();
-                asked?
-            }
+            None => self.question(START).await?,
         };
         let time: Arc<str> =
             sets.first().ok_or_else(|| Error::internal("a backend did not tell the time"))?.scalar()?.into();

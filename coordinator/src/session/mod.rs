@@ -5,10 +5,13 @@ pub mod client;
 mod cursors;
 pub mod describe;
 pub mod extended;
+mod hold;
 mod lanes;
 mod local;
 mod login;
+mod lost;
 pub mod marks;
+mod own;
 pub mod participants;
 mod positions;
 mod relay;
@@ -19,7 +22,7 @@ mod temporary;
 pub mod tls;
 pub mod transaction;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,9 +40,11 @@ use self::cancel::CancelHandle;
 use self::client::Client;
 use self::cursors::{Aside, Cursor};
 use self::extended::{Portal, Prepared};
+use self::hold::Patience;
 use self::relay::Within;
 use self::settings::Settings;
-use self::transaction::{CommitContext, Ending, Transaction};
+use self::transaction::{Commit, CommitContext, Ending, Transaction, Unfinished};
+use crate::directory::recovery;
 use crate::error::{Error, Result, sqlstate};
 use crate::facts::DatabaseFacts;
 use crate::place::Place;
@@ -100,6 +105,12 @@ pub struct Session {
     /// Places whose lanes are to be kept when the transaction ends.
     pin_at_end: Vec<Place>,
     pub cancel: Arc<CancelHandle>,
+    /// How much longer the message being answered may wait for primaries.
+    patience: Patience,
+    /// What an own backend that ended took with it: told with the next statement.
+    state_lost: Option<Error>,
+    /// The LISTEN statements in force.
+    channels: BTreeSet<String>,
     statements: HashMap<String, Prepared>,
     portals: HashMap<String, Portal>,
     /// SQL cursors: where each lives.
@@ -148,7 +159,10 @@ impl Session {
                 biased;
                 frame = self.client.next() => frame?,
                 heard = hear(&mut self.pinned), if idle && !self.pinned.is_empty() => {
-                    self.client.output.extend_from_slice(&heard?);
+                    match heard {
+                        Ok(frames) => self.client.output.extend_from_slice(&frames),
+                        Err((index, reason)) => self.lose_pinned(index, &reason).await?,
+                    }
                     self.client.flush().await?;
                     continue;
                 }
@@ -161,6 +175,7 @@ impl Session {
             };
             let Some(frame) = frame else { return Ok(()) };
             self.cancel.begin();
+            self.patience.renew();
             self.facts_now().await?;
             match frame.tag {
                 tag::QUERY => self.simple_message(&frame).await?,
@@ -264,7 +279,14 @@ impl Session {
                 Err(error) => (Err(error), transaction.roll_back().await),
                 Ok(home) => {
                     let _live = decides.then(|| cluster.live.begin(&gid));
-                    transaction.commit(CommitContext { secret: &cluster.secret, gid: &gid, home }).await
+                    let facts = self.facts.clone();
+                    let context =
+                        CommitContext { directory: &facts.directory, secret: &cluster.secret, gid: &gid, home };
+                    let Commit { mut ending, lanes, unfinished } = transaction.commit(context).await;
+                    if let Some(unfinished) = unfinished {
+                        ending = self.finish_elsewhere(&gid, unfinished).await;
+                    }
+                    (ending, lanes)
                 }
             }
         } else {
@@ -298,6 +320,34 @@ impl Session {
             self.facts_now().await?;
         }
         ending
+    }
+
+    /// Brings a two-phase commit to its end that has lost backends on its way: the decision is looked up, or made, at home's primary, and the
+    /// parts are finished on theirs, as soon as they serve.
+    async fn finish_elsewhere(&mut self, gid: &str, unfinished: Unfinished) -> Result<Ending> {
+        let facts = self.facts();
+        let parts: Vec<recovery::Part> = unfinished
+            .parts
+            .into_iter()
+            .filter_map(|(place, name)| {
+                let group = facts.directory.groups.get(place.group.0)?.clone();
+                Some(recovery::Part { group, database: place.database(&self.database), name })
+            })
+            .collect();
+        let (keeper, database) = (self.worker.cluster.keeper.clone(), self.database.to_string());
+        let (decided, within) = (unfinished.undecided.is_none(), self.patience.left());
+        let id = gid.to_owned();
+        let work = async move { recovery::conclude(&keeper, &database, &id, decided, parts, within).await };
+        let concluded = self.worker.cluster.on_control(work).await;
+        match (concluded, unfinished.undecided) {
+            (Ok(true), _) | (Err(_), None) => Ok(Ending::Committed),
+            (Ok(false), _) => Err(lost::cut_off_because("home went away before it was decided")),
+            (Err(error), Some(Error::LaneLost { node, reason, .. })) => {
+                tracing::warn!(%error, gid, "the outcome of a distributed transaction is not known yet");
+                Err(lost::unknown_outcome(&node, &reason, Some(gid)))
+            }
+            (Err(_), Some(error)) => Err(error),
+        }
     }
 
     /// An error inside a block fails the block.
@@ -381,25 +431,21 @@ impl Session {
     }
 }
 
-/// What the session's own backends say unasked: notifications of channels it listens to.
-///
-/// # Errors
-/// FATAL when one of them ended, and with it what the session kept there.
-async fn hear(pinned: &mut [(Place, Pooled)]) -> Result<BytesMut> {
+/// What the session's own backends say unasked: notifications of channels it listens to. Otherwise which of them ended, and why.
+async fn hear(pinned: &mut [(Place, Pooled)]) -> Result<BytesMut, (usize, String)> {
     let (heard, index, _) = select_all(pinned.iter_mut().map(|(_, lane)| Box::pin(lane.receive_frames()))).await;
-    let ended = |reason: String| Error::Fatal {
-        sqlstate: sqlstate::ADMIN_SHUTDOWN,
-        message: format!("terminating connection because the backend that holds its state ended: {reason}"),
-    };
-    let mut frames = heard.map_err(|error| ended(error.to_string()))?;
+    let mut frames = heard.map_err(|error| (index, error.to_string()))?;
     let mut passed_on = BytesMut::new();
     while let Some((tag, length)) = peek(&frames) {
         let frame = frames.split_to(length.min(frames.len()));
         match tag {
-            b'A' | b'N' => passed_on.extend_from_slice(&frame),
-            b'E' => {
-                let fields = backend::decode::error_fields(&frame[5..])?;
-                return Err(ended(format!("node \"{}\": {}", pinned[index].1.node(), fields.message())));
+            b'A' => passed_on.extend_from_slice(&frame),
+            b'N' | b'E' => {
+                let fields = backend::decode::error_fields(&frame[5..]).map_err(|error| (index, error.to_string()))?;
+                if tag == b'E' || pinned[index].1.last_word(&fields).is_some() {
+                    return Err((index, fields.message().to_owned()));
+                }
+                passed_on.extend_from_slice(&frame);
             }
             _ => {}
         }

@@ -14,7 +14,7 @@ use super::positions::in_client_text;
 use super::settings::{REPORTED, Settings};
 use crate::error::{Error, Result, sqlstate};
 use crate::facts::{TypeMap, sliced_schema};
-use crate::lane::Lane;
+use crate::lane::{Lane, is_unreplicated};
 use crate::plans::Statement;
 
 /// What is due next, in order.
@@ -55,6 +55,8 @@ pub struct Relayed {
     pub tag: Option<String>,
     /// The error that was not forwarded.
     pub kept: Option<Box<backend::ErrorFields>>,
+    /// The statement committed, but no standby has confirmed it: its success was not forwarded, as far as it came after that.
+    pub unreplicated: bool,
 }
 
 /// What ends a COPY FROM STDIN on the client's side.
@@ -187,10 +189,18 @@ impl Relay<'_> {
                 }
                 return Ok(());
             }
-            b'N' if matches!(due.front(), Some(Expect::Prelude)) => return Ok(()),
             b'N' => {
                 let mut fields = decode::error_fields(body)?;
-                if let Some(rewritten) = self.rewritten
+                if let Some(lost) = self.lane.last_word(&fields) {
+                    self.lane.busy = true;
+                    return Err(lost);
+                }
+                if matches!(due.front(), Some(Expect::Prelude)) {
+                    return Ok(());
+                }
+                if is_unreplicated(&fields) {
+                    outcome.unreplicated = true;
+                } else if let Some(rewritten) = self.rewritten
                     && let Some(position) = fields.get(b'P').and_then(|text| text.parse().ok())
                 {
                     match rewritten.in_client_text(position) {
@@ -206,6 +216,10 @@ impl Relay<'_> {
             }
             b'E' => {
                 let fields = decode::error_fields(body)?;
+                if let Some(lost) = self.lane.last_word(&fields) {
+                    self.lane.busy = true;
+                    return Err(lost);
+                }
                 if matches!(due.front(), Some(Expect::Prelude)) || matches!(fields.severity(), "FATAL" | "PANIC") {
                     self.lane.busy = true;
                     return Err(lost_session(self.lane, fields));
@@ -232,6 +246,7 @@ impl Relay<'_> {
             Some(Expect::Query | Expect::Execute) => {
                 match frame_tag {
                     b'T' => self.row_description(frame),
+                    b'C' if outcome.unreplicated => {}
                     _ => self.client.push(frame),
                 }
                 if frame_tag == b'C' {
@@ -296,8 +311,22 @@ impl Relay<'_> {
         Ok(())
     }
 
-    /// COPY FROM STDIN: the client's data goes to the backend until the client ends it or the backend objects.
+    /// COPY FROM STDIN: the client's data goes to the backend until the client ends it or the backend objects. One that is lost meanwhile has
+    /// not been told the end, without which a COPY has no effect.
     async fn copy_in(&mut self) -> Result<()> {
+        let mut synced = false;
+        match self.take_copy(&mut synced).await {
+            Err(error) if error.loss().is_some() => {
+                if !synced {
+                    self.skip_copy().await?;
+                }
+                Err(error.undone())
+            }
+            taken => taken,
+        }
+    }
+
+    async fn take_copy(&mut self, synced: &mut bool) -> Result<()> {
         self.client.flush().await?;
         let mut ended = false;
         loop {
@@ -305,7 +334,9 @@ impl Relay<'_> {
                 biased;
                 frame = self.client.next() => frame?,
                 chunk = self.lane.receive(), if !ended => {
-                    return self.copy_failed(chunk?).await;
+                    let chunk = chunk?;
+                    *synced = true;
+                    return self.copy_failed(chunk).await;
                 }
             };
             let Some(frame) = frame else {
@@ -323,7 +354,10 @@ impl Relay<'_> {
                         return Ok(());
                     }
                 }
-                tag::SYNC if ended => return self.sync(frame).await,
+                tag::SYNC if ended => {
+                    *synced = true;
+                    return self.sync(frame).await;
+                }
                 tag::SYNC | tag::FLUSH => {}
                 tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {}
                 other => {
@@ -334,6 +368,24 @@ impl Relay<'_> {
                 }
             }
         }
+    }
+
+    /// Lets the rest of the client's data go by when there is no backend for it any more.
+    async fn skip_copy(&mut self) -> Result<()> {
+        while self.copy_end != CopyEnd::Done {
+            self.client.flush().await?;
+            match self.client.next().await? {
+                None => return Err(Error::Client(std::io::ErrorKind::UnexpectedEof.into())),
+                Some(frame) if frame.tag == tag::SYNC => {
+                    if self.copy_end == CopyEnd::FirstSync {
+                        self.client.put_back(frame);
+                    }
+                    return Ok(());
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Small CopyData frames that have already arrived travel together.
@@ -371,11 +423,11 @@ impl Relay<'_> {
 
     /// The Sync after COPY's data: the backend ignored the one before.
     async fn sync(&mut self, frame: Frame) -> Result<()> {
-        self.lane.send(frame.raw.clone()).await?;
+        let raw = frame.raw.clone();
         if self.copy_end == CopyEnd::FirstSync {
             self.client.put_back(frame);
         }
-        Ok(())
+        self.lane.send(raw).await
     }
 }
 

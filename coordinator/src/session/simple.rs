@@ -10,16 +10,15 @@ use atoll_planner::quote_literal;
 use atoll_wire::backend;
 use atoll_wire::frames::Frame;
 use atoll_wire::frontend::{self, Query};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::relay::{CopyEnd, Expect, Relay, Relayed, Rewritten, TextThere, Within, localize_error};
 use super::slow::Work;
 use super::{Held, Session, Tier};
-use crate::error::{Error, Result};
+use crate::error::{Error, Loss, Result};
 use crate::facts::DatabaseFacts;
 use crate::place::Place;
 use crate::plans::{Statement, split_script};
-use crate::pool::Need;
 
 /// How a statement was asked for, which decides how it is answered.
 #[derive(Clone, Copy)]
@@ -50,6 +49,9 @@ impl Session {
             Ok(query) => query,
             Err(error) => return self.conclude(Err(error.into())).await,
         };
+        if let Some(error) = self.state_lost.take() {
+            return self.conclude(Err(error)).await;
+        }
         // The unnamed statement and portal do not outlive a simple query.
         self.statements.remove("");
         self.portals.remove("");
@@ -76,6 +78,7 @@ impl Session {
             if error.is_fatal() {
                 return Err(error);
             }
+            let error = self.judged(error);
             self.fail(&error).await;
         }
         self.ready();
@@ -117,15 +120,17 @@ impl Session {
 
     /// PostgreSQL reads a whole message before it runs any of it: a syntax error anywhere comes alone.
     async fn check_script(&mut self, message: &str) -> Result<()> {
-        let mut lane = self.catalog_lane().await?;
-        let described = lane.describe(message, &[]).await;
-        lane.release();
-        match described {
-            // Read to its end: only then does it complain that there are several.
-            Err(Error::Server(fields)) if fields.get(b'P').is_some() && fields.sqlstate() == "42601" => {
-                Err(Error::Server(fields))
+        loop {
+            let mut lane = self.catalog_lane().await?;
+            let described = lane.describe(message, &[]).await;
+            match self.answered(lane, described).await {
+                Ok(None) => {}
+                // Read to its end: only then does it complain that there are several.
+                Err(Error::Server(fields)) if fields.get(b'P').is_none() || fields.sqlstate() != "42601" => {
+                    return Ok(());
+                }
+                described => return described.map(drop),
             }
-            _ => Ok(()),
         }
     }
 
@@ -167,14 +172,19 @@ impl Session {
         let sets = if joined {
             self.run_at(Place::CATALOG, &path, &sql, false).await?
         } else {
-            let mut lane = self.pooled(Place::CATALOG, &path, Need::Joining).await?;
-            if lane.state.search_path.as_ref() != Some(&path) {
-                lane.query("SET search_path = pg_catalog").await?;
-                lane.state.search_path = Some(path);
+            let cancel = self.cancel.clone();
+            loop {
+                let mut lane = self.catalog_lane().await?;
+                let sets = async {
+                    lane.query("SET search_path = pg_catalog").await?;
+                    lane.state.search_path = Some(path.clone());
+                    cancel.over(&mut lane, async |lane| lane.query(&sql).await).await
+                };
+                let sets = sets.await;
+                if let Some(sets) = self.answered(lane, sets).await? {
+                    break sets;
+                }
             }
-            let sets = self.cancel.over(&mut lane, async |lane| lane.query(&sql).await).await;
-            lane.release();
-            sets?
         };
         let mut views = facts.views.write().unwrap_or_else(PoisonError::into_inner);
         for (name, set) in names.iter().zip(sets) {
@@ -192,7 +202,16 @@ impl Session {
     pub async fn execute(&mut self, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
         self.work = Work::default();
         let start = Instant::now();
-        let outcome = self.execute_plan(statement, ask).await;
+        let mut times = 0;
+        let outcome = loop {
+            let mark = self.client.mark();
+            let alone = self.transaction.is_none();
+            match self.execute_plan(statement, ask).await {
+                Err(error) if alone && self.reads_again(&error, statement, mark, &mut times).await => {}
+                Err(error) if alone && self.transaction.is_none() => break Err(self.outcome_of(error, statement)),
+                outcome => break outcome,
+            }
+        };
         self.note_time(start, statement);
         outcome
     }
@@ -223,6 +242,7 @@ impl Session {
                 self.merge(&gather.merge, statement, ask, (gather.access, gather.residue)).await?;
             }
             Plan::WriteCurrent(plan) => self.write_current(plan, statement, ask).await?,
+            Plan::Own(own) => self.own_call(own, ask).await?,
             Plan::Explain(explain) => self.explain(explain, statement, ask).await?,
             Plan::Session(command) => self.session_command(command, statement, ask).await?,
             Plan::Insert(_)
@@ -277,31 +297,6 @@ impl Session {
         (access, residue): (Access, Residue),
     ) -> Result<()> {
         let sql = &*self.text_at(place, sql).await?;
-        let (mut held, prelude) = self.hold(place, path).await?;
-        let mut due: VecDeque<Expect> = (0..prelude.ready).map(|_| Expect::Prelude).collect();
-        let mut out = prelude.frames;
-        match ask {
-            Ask::Simple => {
-                frontend::query(sql, &mut out);
-                due.push_back(Expect::Query);
-            }
-            Ask::Bound(bound) => {
-                frontend::parse("", sql, &self.types_at(place, statement, bound), &mut out);
-                due.push_back(Expect::ParseComplete { register: None, hidden: true });
-                frontend::bind_renamed(&bound.frame, "", "", &mut out)?;
-                due.push_back(Expect::BindComplete { hidden: true });
-                // What fails before it runs is not described.
-                due.extend(bound.described.clone().map(Expect::Local));
-                if bound.describe {
-                    frontend::describe(b'P', "", &mut out);
-                    due.push_back(Expect::Description { hide_no_data: true });
-                }
-                frontend::execute("", 0, &mut out);
-                due.push_back(Expect::Execute);
-                frontend::sync(&mut out);
-                due.push_back(Expect::Ready);
-            }
-        }
         let copy_end = match ask {
             Ask::Simple => CopyEnd::Done,
             Ask::Bound(_) if self.batch_synced => CopyEnd::SyncAgain,
@@ -309,7 +304,25 @@ impl Session {
         };
         let rewritten = Rewritten { statement, there: TextThere::Known(sql) };
         let differs = (sql != statement.text).then_some(rewritten);
-        let mut relayed = self.exchange(&mut held, out.freeze(), due, copy_end, differs).await;
+        let (held, mut relayed) = loop {
+            let (mut held, prelude) = self.hold(place, path).await?;
+            let mut due: VecDeque<Expect> = (0..prelude.ready).map(|_| Expect::Prelude).collect();
+            let mut out = prelude.frames;
+            match ask {
+                Ask::Simple => {
+                    frontend::query(sql, &mut out);
+                    due.push_back(Expect::Query);
+                }
+                Ask::Bound(bound) => self.relay_bound((place, sql), statement, bound, &mut out, &mut due)?,
+            }
+            match self.exchange(&mut held, out.freeze(), due, copy_end, differs).await {
+                Err(error) if prelude.is_fresh && error.loss() == Some(Loss::Unsent) => {
+                    self.give_up(held);
+                    self.wait_for_another(&error).await?;
+                }
+                relayed => break (held, relayed),
+            }
+        };
         self.tier = Tier::Relay;
         let kept = relayed.as_mut().ok().and_then(|relayed| relayed.kept.take());
         let outcome = self.after_relay(held, relayed, sql, access, residue).await;
@@ -317,6 +330,32 @@ impl Session {
             None => outcome,
             Some(fields) => Err(self.in_the_clients_text(*fields, rewritten).await),
         }
+    }
+
+    /// The messages of a bound statement, and what is due for them.
+    fn relay_bound(
+        &self,
+        (place, sql): (Place, &str),
+        statement: &Statement,
+        bound: &super::extended::Bound,
+        out: &mut BytesMut,
+        due: &mut VecDeque<Expect>,
+    ) -> Result<()> {
+        frontend::parse("", sql, &self.types_at(place, statement, bound), out);
+        due.push_back(Expect::ParseComplete { register: None, hidden: true });
+        frontend::bind_renamed(&bound.frame, "", "", out)?;
+        due.push_back(Expect::BindComplete { hidden: true });
+        // What fails before it runs is not described.
+        due.extend(bound.described.clone().map(Expect::Local));
+        if bound.describe {
+            frontend::describe(b'P', "", out);
+            due.push_back(Expect::Description { hide_no_data: true });
+        }
+        frontend::execute("", 0, out);
+        due.push_back(Expect::Execute);
+        frontend::sync(out);
+        due.push_back(Expect::Ready);
+        Ok(())
     }
 
     /// The parameters' types as a place calls them: all of them, because a text there may not show what the client's does.
@@ -369,6 +408,7 @@ impl Session {
                 return Err(error);
             }
         };
+        let unreplicated = relayed.unreplicated.then(|| super::lost::unreplicated(self.lane(&mut held).node()));
         if residue != Residue::Clean {
             self.leave_residue(&mut held);
         }
@@ -378,10 +418,13 @@ impl Session {
         if residue == Residue::Pins && self.place_held(&held) == Place::HOME {
             self.read_temporary_names(&mut held).await?;
         }
-        self.let_go(held, relayed.error.is_none() && residue == Residue::Pins);
-        match relayed.error {
-            None => Ok(()),
-            Some(sqlstate) => Err(Error::Told { sqlstate }),
+        // DROP may mean a temporary table; where there is none, nothing is left that would have to be kept.
+        let keeps = !(self.place_held(&held) == Place::HOME && begins_with_drop(sql) && !self.has_temporary_names());
+        self.let_go(held, relayed.error.is_none() && residue == Residue::Pins && keeps);
+        match (relayed.error, unreplicated) {
+            (None, None) => Ok(()),
+            (None, Some(error)) => Err(error),
+            (Some(sqlstate), _) => Err(Error::Told { sqlstate }),
         }
     }
 
@@ -432,6 +475,10 @@ impl Session {
         self.cancel.settled().await;
         result
     }
+}
+
+fn begins_with_drop(sql: &str) -> bool {
+    sql.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("drop"))
 }
 
 /// Where one of a message's statements stands in it, in characters, as PostgreSQL counts error positions.

@@ -64,6 +64,15 @@ impl Session {
         self.note_temporary_names(names);
     }
 
+    pub(super) fn has_temporary_names(&self) -> bool {
+        !self.temporary.names.is_empty()
+    }
+
+    /// The backend that had them is gone.
+    pub(super) fn forget_temporary_names(&mut self) {
+        self.note_temporary_names(BTreeSet::new());
+    }
+
     fn note_temporary_names(&mut self, names: BTreeSet<String>) {
         if self.temporary.names != names {
             self.temporary = Temporary { names, facts: None };

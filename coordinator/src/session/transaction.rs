@@ -6,14 +6,20 @@
 
 use std::sync::Arc;
 
+use atoll_planner::directory::Directory;
 use atoll_planner::{quote_identifier, quote_literal};
+use atoll_wire::frontend;
+use bytes::BytesMut;
 use futures_util::future::join_all;
 
+use super::extended::statement_name;
+use super::lost::{check_replicated, cut_off, cut_off_because, unknown_outcome};
 use super::marks::Clock;
 use super::settings::Settings;
-use crate::error::{Error, Result, sqlstate};
+use crate::directory::outcome::TransactionId;
+use crate::error::{Error, Loss, Result, sqlstate};
 use crate::facts::DatabaseFacts;
-use crate::lane::Lane;
+use crate::lane::{Lane, ResultSet};
 use crate::place::Place;
 use crate::pool::Pooled;
 
@@ -59,8 +65,31 @@ pub enum Ending {
     RolledBack,
 }
 
+/// What a commit came to.
+pub struct Commit {
+    pub ending: Result<Ending>,
+    pub lanes: Vec<(Place, Pooled)>,
+    /// What is still to be done, on other lanes than the transaction's.
+    pub unfinished: Option<Unfinished>,
+}
+
+impl Commit {
+    fn ended(ending: Result<Ending>, lanes: Vec<(Place, Pooled)>) -> Self {
+        Self { ending, lanes, unfinished: None }
+    }
+}
+
+/// A two-phase commit that lost backends on its way.
+pub struct Unfinished {
+    /// Why it is not known whether the decision stands; `None` when it does.
+    pub undecided: Option<Error>,
+    /// Prepared parts that wait for the decision, under their names.
+    pub parts: Vec<(Place, String)>,
+}
+
 /// What the two-phase commit needs from the session.
 pub struct CommitContext<'a> {
+    pub directory: &'a Directory,
     pub secret: &'a str,
     /// Unique in the cluster; participants add their number.
     pub gid: &'a str,
@@ -200,73 +229,80 @@ impl Transaction {
         self.into_lanes(Ending::RolledBack)
     }
 
-    /// Commits. A failed transaction is rolled back instead, as PostgreSQL does.
-    ///
-    /// # Errors
-    /// The error that made it roll back (a deferred constraint, a serialization failure); 08007 when the outcome is not known.
-    pub async fn commit(mut self, context: CommitContext<'_>) -> (Result<Ending>, Vec<(Place, Pooled)>) {
+    /// Commits. A failed transaction is rolled back instead, as PostgreSQL does. The ending's errors: the one that made it roll back (a deferred
+    /// constraint, a serialization failure, 40001 for a lost backend); 08007 when the outcome is not known.
+    pub async fn commit(mut self, context: CommitContext<'_>) -> Commit {
         if self.failed {
-            return (Ok(Ending::RolledBack), self.roll_back().await);
+            return Commit::ended(Ok(Ending::RolledBack), self.roll_back().await);
         }
         if self.needs_decision() {
             return self.commit_in_two_phases(context).await;
         }
         // The writer first: only its COMMIT can fail in a way that matters.
         self.participants.sort_by_key(|participant| !participant.wrote);
-        for index in 0..self.participants.len() {
-            let answer = self.participants[index].lane.query("COMMIT").await;
-            let outcome = match answer {
-                Ok(sets) if sets.first().is_some_and(|set| set.tag == "ROLLBACK") => Ok(Ending::RolledBack),
-                Ok(_) => Ok(Ending::Committed),
-                Err(Error::LaneLost { node, .. }) if self.participants[index].wrote => Err(unknown_outcome(&node)),
-                Err(error) => Err(error),
+        for (index, participant) in self.participants.iter_mut().enumerate() {
+            let outcome = if participant.wrote {
+                let group = context.directory.groups.get(participant.place.group.0);
+                commit_writer(&mut participant.lane, group.map_or("", |group| &group.name)).await
+            } else {
+                participant.lane.query("COMMIT").await.map(|sets| ending_of(&sets))
             };
             if index == 0 && !matches!(outcome, Ok(Ending::Committed)) {
-                let lanes = self.roll_back().await;
-                return (outcome, lanes);
+                return Commit::ended(outcome, self.roll_back().await);
             }
         }
-        (Ok(Ending::Committed), self.into_lanes(Ending::Committed))
+        Commit::ended(Ok(Ending::Committed), self.into_lanes(Ending::Committed))
     }
 
-    async fn commit_in_two_phases(mut self, context: CommitContext<'_>) -> (Result<Ending>, Vec<(Place, Pooled)>) {
+    async fn commit_in_two_phases(mut self, context: CommitContext<'_>) -> Commit {
         if let Some(lane) = context.home {
             let index = self.join(Place::HOME, lane);
             let lane = &mut self.participants[index].lane;
             if let Err(error) = lane.query("BEGIN").await {
-                return (Err(error), self.roll_back().await);
+                return Commit::ended(Err(certainly_undone(error)), self.roll_back().await);
             }
         }
         let gid_of = |index: usize| format!("{}:{index}", context.gid);
         let prepared = join_all(self.participants.iter_mut().enumerate().map(async |(index, participant)| {
             if participant.wrote && participant.place != Place::HOME {
-                participant.lane.query(&format!("PREPARE TRANSACTION '{}'", gid_of(index))).await.map(|_| ())
-            } else {
-                Ok(())
+                participant.lane.query(&format!("PREPARE TRANSACTION '{}'", gid_of(index))).await?;
+                check_replicated(&mut participant.lane)?;
             }
+            Ok(())
         }))
         .await;
         if let Some(error) = prepared.into_iter().find_map(Result::err) {
-            return (Err(error), self.undo_prepared(&gid_of).await);
+            // Without a decision every part is rolled back, also one that was prepared unheard: by recovery.
+            return Commit::ended(Err(certainly_undone(error)), self.undo_prepared(&gid_of).await);
         }
-        let names: Vec<String> = self
+        let parts: Vec<(usize, Place, String)> = self
             .participants
             .iter()
             .enumerate()
             .filter(|(_, participant)| participant.wrote && participant.place != Place::HOME)
-            .map(|(index, _)| gid_of(index))
+            .map(|(index, participant)| (index, participant.place, gid_of(index)))
             .collect();
+        let names: Vec<&str> = parts.iter().map(|(_, _, name)| name.as_str()).collect();
         let decision = [context.secret, context.gid, &format!("{{{}}}", names.join(","))];
         let home = self.participants.iter_mut().find(|participant| participant.place == Place::HOME);
         let decided = match home {
             Some(home) => decide(&mut home.lane, decision).await,
-            None => Err(Error::internal("a distributed transaction has no decider")),
+            None => Decided::No(Error::internal("a distributed transaction has no decider")),
         };
         match decided {
-            Ok(()) => {}
-            // Whether the row is there is not known here: recovery finds out, and finishes either way.
-            Err(Error::LaneLost { node, .. }) => return (Err(unknown_outcome(&node)), Vec::new()),
-            Err(error) => return (Err(error), self.undo_prepared(&gid_of).await),
+            Decided::Yes => {}
+            Decided::Unknown(error) => {
+                let parts = parts.into_iter().map(|(_, place, name)| (place, name)).collect();
+                let unfinished = Unfinished { undecided: Some(error), parts };
+                return Commit {
+                    ending: Ok(Ending::Committed),
+                    lanes: self.into_lanes(Ending::RolledBack),
+                    unfinished: Some(unfinished),
+                };
+            }
+            Decided::No(error) => {
+                return Commit::ended(Err(certainly_undone(error)), self.undo_prepared(&gid_of).await);
+            }
         }
         let finished = join_all(self.participants.iter_mut().enumerate().map(async |(index, participant)| {
             match (participant.place == Place::HOME, participant.wrote) {
@@ -276,11 +312,20 @@ impl Transaction {
             }
         }))
         .await;
-        for error in finished.into_iter().filter_map(Result::err) {
-            // The decision stands; recovery finishes what could not be told now.
-            tracing::warn!(%error, gid = context.gid, "a participant of a decided transaction could not be told yet");
+        let mut left = Vec::new();
+        for (index, place, name) in parts {
+            match &finished[index] {
+                Ok(_) => {}
+                // A primary that has begun to serve meanwhile has finished it first.
+                Err(error) if error.sqlstate() == sqlstate::UNDEFINED_OBJECT => {}
+                Err(error) => {
+                    tracing::warn!(%error, name, "a participant of a decided transaction could not be told yet");
+                    left.push((place, name));
+                }
+            }
         }
-        (Ok(Ending::Committed), self.into_lanes(Ending::Committed))
+        let unfinished = (!left.is_empty()).then_some(Unfinished { undecided: None, parts: left });
+        Commit { ending: Ok(Ending::Committed), lanes: self.into_lanes(Ending::Committed), unfinished }
     }
 
     async fn undo_prepared(mut self, gid_of: &(impl Fn(usize) -> String + Sync)) -> Vec<(Place, Pooled)> {
@@ -311,11 +356,85 @@ impl Transaction {
     }
 }
 
-async fn decide(home: &mut Lane, decision: [&str; 3]) -> Result<()> {
-    home.query_with("SELECT atoll.record_commit($1, $2, $3::text[])", &decision).await?;
-    match home.query("COMMIT").await?.first() {
-        Some(set) if set.tag == "COMMIT" => Ok(()),
-        _ => Err(Error::sql(sqlstate::SERIALIZATION_FAILURE, "home rolled the transaction back")),
+/// What became of the decision.
+enum Decided {
+    Yes,
+    No(Error),
+    /// Its COMMIT was not answered, or before a standby had it.
+    Unknown(Error),
+}
+
+async fn decide(home: &mut Lane, decision: [&str; 3]) -> Decided {
+    if let Err(error) = home.query_with("SELECT atoll.record_commit($1, $2, $3::text[])", &decision).await {
+        return Decided::No(error);
+    }
+    match home.query("COMMIT").await {
+        Ok(sets) if ending_of(&sets) == Ending::Committed => {
+            check_replicated(home).map_or_else(Decided::Unknown, |()| Decided::Yes)
+        }
+        Ok(_) => Decided::No(Error::sql(sqlstate::SERIALIZATION_FAILURE, "home rolled the transaction back")),
+        Err(error) if matches!(error.loss(), Some(Loss::Cut | Loss::Terminated)) => Decided::Unknown(error),
+        Err(error) => Decided::No(error),
+    }
+}
+
+/// The number under which backends keep the question for a transaction's identity prepared; no statement has it.
+const IDENTITY: u64 = u64::MAX;
+const IDENTITY_QUESTION: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned(), \
+    pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), pg_catalog.pg_current_wal_insert_lsn(), \
+    pg_catalog.date_part('epoch', pg_catalog.now())";
+
+/// COMMIT of the only writer. It is asked in the same breath what it calls the transaction, so that its outcome can be looked up should the
+/// answer get lost.
+async fn commit_writer(lane: &mut Lane, group: &str) -> Result<Ending> {
+    let mut out = BytesMut::new();
+    let name = statement_name(IDENTITY);
+    let is_known = lane.has_prepared(IDENTITY);
+    if !is_known {
+        frontend::parse(&name, IDENTITY_QUESTION, &[], &mut out);
+    }
+    frontend::bind("", &name, &[], std::iter::empty(), &[], &mut out);
+    frontend::execute("", 0, &mut out);
+    frontend::sync(&mut out);
+    frontend::query("COMMIT", &mut out);
+    lane.send(out.freeze()).await.map_err(certainly_undone)?;
+    let mut id = None;
+    let answered = async {
+        match lane.collect(1).await {
+            Ok(sets) => {
+                lane.note_prepared(IDENTITY);
+                id = sets.first().and_then(|set| TransactionId::read(group, set)).map(|id| id.to_string());
+            }
+            // Only a transaction that has failed there refuses the question; its COMMIT says so.
+            Err(error @ Error::LaneLost { .. }) => return Err(error),
+            Err(_) => {}
+        }
+        lane.collect(1).await
+    }
+    .await;
+    match answered {
+        Ok(sets) => {
+            check_replicated(lane)?;
+            Ok(ending_of(&sets))
+        }
+        Err(Error::LaneLost { node, reason, .. }) => Err(unknown_outcome(&node, &reason, id.as_deref())),
+        Err(error) => Err(error),
+    }
+}
+
+fn ending_of(sets: &[ResultSet]) -> Ending {
+    match sets.first() {
+        Some(set) if set.tag == "ROLLBACK" => Ending::RolledBack,
+        _ => Ending::Committed,
+    }
+}
+
+/// The error of a commit that has not come to its decision.
+fn certainly_undone(error: Error) -> Error {
+    match error {
+        Error::LaneLost { node, reason, .. } => cut_off(&node, &reason),
+        Error::Sql { sqlstate: sqlstate::UNKNOWN_OUTCOME, message, .. } => cut_off_because(&message),
+        error => error,
     }
 }
 
@@ -327,12 +446,4 @@ async fn end_lane(participant: &mut Participant, sql: &str) {
     {
         tracing::debug!(%error, "a participant could not be told to roll back; its lane ends");
     }
-}
-
-fn unknown_outcome(node: &str) -> Error {
-    Error::sql(
-        sqlstate::UNKNOWN_OUTCOME,
-        format!("node \"{node}\" went away during COMMIT: whether the transaction took effect is not known"),
-    )
-    .with_hint("Check whether its changes are there before trying again.")
 }
