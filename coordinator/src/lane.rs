@@ -246,8 +246,8 @@ impl Lane {
     pub fn last_word(&self, fields: &ErrorFields) -> Option<Error> {
         let loss = match (fields.severity(), fields.sqlstate()) {
             ("FATAL" | "PANIC", "57P01") => Loss::Terminated,
-            // A backend that another's crash, or an immediate shutdown, ends says so in a warning.
-            ("FATAL" | "PANIC", "57P02" | "57P03") | ("WARNING", "57P01" | "57P02") => Loss::Cut,
+            // A backend that another's crash, or an immediate shutdown, ends says so in a warning; 08006 is its agent's word.
+            ("FATAL" | "PANIC", "57P02" | "57P03" | "08006") | ("WARNING", "57P01" | "57P02") => Loss::Cut,
             _ => return None,
         };
         Some(Error::LaneLost { node: self.channel.node.to_string(), reason: fields.message().to_owned(), loss })

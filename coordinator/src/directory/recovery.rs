@@ -95,11 +95,16 @@ pub fn start(keeper: &Arc<Keeper>, live: Arc<LiveTransactions>) {
 
 async fn watch(keeper: Weak<Keeper>, live: Arc<LiveTransactions>) {
     let mut looks = 0_u32;
+    let mut failing = false;
     loop {
         let Some(keeper) = keeper.upgrade() else { return };
         if keeper.is_ready() {
-            if let Err(error) = recover(&keeper, &live).await {
-                tracing::warn!(%error, "distributed transactions left behind cannot be finished now");
+            match recover(&keeper, &live).await {
+                Ok(_) => failing = false,
+                Err(error) if !std::mem::replace(&mut failing, true) => {
+                    tracing::warn!(%error, "distributed transactions left behind cannot be finished now; trying again");
+                }
+                Err(error) => tracing::debug!(%error, "distributed transactions left behind still cannot be finished"),
             }
             looks = looks.wrapping_add(1);
             if looks.is_multiple_of(CLEAN_EVERY)

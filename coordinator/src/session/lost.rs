@@ -143,7 +143,9 @@ impl Session {
         match (lost, loss) {
             (Some(lost), _) => lost,
             (None, Loss::Unsent) => error,
-            (None, Loss::Undone | Loss::Cut | Loss::Terminated) => {
+            (None, Loss::Terminated) => Error::sql(sqlstate::ADMIN_SHUTDOWN, reason)
+                .with_detail(format!("So said a backend of node \"{node}\".")),
+            (None, Loss::Undone | Loss::Cut) => {
                 let message = format!("the statement was cut off: node \"{node}\" went away");
                 Error::sql(sqlstate::SERIALIZATION_FAILURE, message)
                     .with_detail(format!("{reason}. It has changed nothing."))
