@@ -650,7 +650,6 @@ pub enum DiscardKind {
     Sequences,
     Temp,
 }
-
 /// A call that tells something of the coordinator's own; arguments are SQL expressions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Own {
