@@ -25,7 +25,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::directory::sizes::{Sizes, measure};
-use crate::directory::{Keeper, bootstrap};
+use crate::directory::{Keeper, bootstrap, group_calls};
 use crate::drain::Drain;
 use crate::error::{Error, sqlstate};
 
@@ -134,13 +134,22 @@ impl Service {
         }
     }
 
+    /// Runs calls to agents where their connections belong.
+    async fn pass_on<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let done = self.control.spawn(work).await.unwrap_or_else(|error| Err(Status::internal(error.to_string())));
+        done.map(Response::new)
+    }
+
     async fn status_reply(&self) -> StatusReply {
         let directory = self.keeper.directory();
         let reports = self.keeper.nodes();
         let groups = directory.groups.iter().enumerate().map(|(index, group)| GroupStatus {
             name: group.name.clone(),
             home: index == 0,
-            epoch: group.epoch,
+            epoch: self.keeper.leaders().epoch(&group.name).max(group.epoch),
             nodes: reports
                 .iter()
                 .filter(|report| report.group == group.name)
@@ -188,8 +197,9 @@ impl Service {
 
 #[tonic::async_trait]
 impl Admin for Service {
-    async fn group(&self, _: Request<GroupRequest>) -> Result<Response<GroupDone>, Status> {
-        Err(Status::unimplemented("groups"))
+    async fn group(&self, request: Request<GroupRequest>) -> Result<Response<GroupDone>, Status> {
+        let (keeper, request) = (self.keeper.clone(), request.into_inner());
+        self.pass_on(async move { group_calls::call(&keeper, request).await }).await
     }
 
     async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
@@ -198,8 +208,9 @@ impl Admin for Service {
         Ok(Response::new(DrainReply { sessions }))
     }
 
-    async fn history(&self, _: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
-        Err(Status::unimplemented("history"))
+    async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
+        let (keeper, group) = (self.keeper.clone(), request.into_inner().group);
+        self.pass_on(async move { group_calls::history(&keeper, &group).await }).await
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {

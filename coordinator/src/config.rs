@@ -39,6 +39,8 @@ pub struct Config {
     pub pool_wait_ms_max: u64,
     /// How long statements that have not begun wait for a group that has no primary, in milliseconds.
     pub hold_ms_max: u64,
+    /// Sessions may set `synchronous_commit` below `on` where groups have standbys.
+    pub allow_weak_commit: bool,
     /// Memory for plans, per worker, in bytes.
     pub plan_cache_bytes: u64,
     /// Memory for merging the results of shards, all statements together, in bytes.
@@ -73,6 +75,7 @@ impl Default for Config {
             pool_lanes_max: 60,
             pool_wait_ms_max: 30_000,
             hold_ms_max: 30_000,
+            allow_weak_commit: false,
             plan_cache_bytes: 16 << 20,
             merge_memory_bytes: 512 << 20,
             slow_query_ms: 5_000,

@@ -53,6 +53,7 @@ fn virtual_relation(schema: Option<&str>, name: &str) -> Option<VirtualRelation>
         (Some("atoll"), "shards") => Some(VirtualRelation::AtollShards),
         (Some("atoll"), "nodes") => Some(VirtualRelation::AtollNodes),
         (Some("atoll"), "tables") => Some(VirtualRelation::AtollTables),
+        (Some("atoll"), "events") => Some(VirtualRelation::AtollEvents),
         (None | Some("public" | "pg_catalog"), "citus_tables") => Some(VirtualRelation::CitusTables),
         (None | Some("public" | "pg_catalog"), "citus_shards") => Some(VirtualRelation::CitusShards),
         (None | Some("pg_catalog"), "pg_database") => Some(VirtualRelation::PgDatabase),

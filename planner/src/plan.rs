@@ -168,13 +168,14 @@ pub enum VirtualPiece {
     Relation(VirtualRelation),
 }
 
-/// Relations that the coordinator makes up: `atoll.shards`, `atoll.nodes`, `atoll.tables`, `citus_tables`, `citus_shards`, and
+/// Relations that the coordinator makes up: `atoll.shards`, `atoll.nodes`, `atoll.tables`, `atoll.events`, `citus_tables`, `citus_shards`, and
 /// filtered `pg_database`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum VirtualRelation {
     AtollShards,
     AtollNodes,
     AtollTables,
+    AtollEvents,
     CitusTables,
     CitusShards,
     /// pg_database without Atoll's internal databases.

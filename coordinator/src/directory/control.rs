@@ -9,6 +9,7 @@ use std::time::Duration;
 use atoll_planner::directory::{Group, Node};
 use atoll_proto::auth::Token;
 use atoll_proto::channel::connect_lazy;
+use atoll_proto::v1::group_client::GroupClient;
 use atoll_proto::v1::node_client::NodeClient;
 use atoll_proto::v1::{NodeState, StateRequest};
 use tonic::service::interceptor::InterceptedService;
@@ -31,6 +32,7 @@ const LEADER_WITHIN: Duration = Duration::from_secs(3);
 const STATE_WITHIN: Duration = Duration::from_secs(3);
 
 pub type NodeRpc = NodeClient<InterceptedService<Channel, Token>>;
+pub type GroupRpc = GroupClient<InterceptedService<Channel, Token>>;
 
 /// Channels to agents, made on first use and kept.
 pub struct Control {
@@ -94,9 +96,15 @@ impl Control {
     /// # Errors
     /// [`Error::LaneLost`] when the address is malformed.
     pub fn node_rpc(&self, address: &str, socket: &str) -> Result<NodeRpc> {
-        let path = (!socket.is_empty()).then(|| Path::new(socket));
-        let channel = connect_lazy(address, path).map_err(|error| Error::unreachable(address, error.to_string()))?;
-        Ok(NodeClient::with_interceptor(channel, self.token.clone()))
+        Ok(NodeClient::with_interceptor(connect(address, socket)?, self.token.clone()))
+    }
+
+    /// A client for what the agent at `address` does for its group.
+    ///
+    /// # Errors
+    /// As [`Control::node_rpc`].
+    pub fn group_rpc(&self, address: &str, socket: &str) -> Result<GroupRpc> {
+        Ok(GroupClient::with_interceptor(connect(address, socket)?, self.token.clone()))
     }
 
     /// What the agent at `address` says of its node.
@@ -112,6 +120,11 @@ impl Control {
             Err(_) => Err(lost(format!("no answer within {} s", STATE_WITHIN.as_secs()))),
         }
     }
+}
+
+fn connect(address: &str, socket: &str) -> Result<Channel> {
+    let path = (!socket.is_empty()).then(|| Path::new(socket));
+    connect_lazy(address, path).map_err(|error| Error::unreachable(address, error.to_string()))
 }
 
 /// Only the results that hold rows, of a message in which queries stand among BEGIN, SET and COMMIT.

@@ -175,6 +175,11 @@ impl Keeper {
         &self.leaders
     }
 
+    /// Whether some group has more nodes than its primary.
+    pub fn has_standbys(&self) -> bool {
+        self.leaders.has_standbys() || self.directory.load().groups.iter().any(|group| group.nodes.len() > 1)
+    }
+
     /// The name of the home group.
     pub fn home_group(&self) -> &str {
         &self.settings.home_group

@@ -60,6 +60,8 @@ struct Standing {
     reason: String,
     /// When its primaries began to run, the latest last.
     beginnings: Vec<Beginning>,
+    /// Its primary names further members.
+    has_standbys: bool,
 }
 
 /// Beginnings that are remembered of each group.
@@ -84,6 +86,10 @@ impl Standing {
         }
         if let Some(leader) = self.leader.as_ref().filter(|leader| leader.epoch < self.epoch) {
             leader.fence.cancel();
+        }
+        if is_primary && state.epoch == self.epoch && self.has_standbys != (state.members.len() > 1) {
+            self.has_standbys = state.members.len() > 1;
+            changed = true;
         }
         let is_leader = |leader: &Arc<Leader>| leader.node.name == node.name && leader.epoch == state.epoch;
         let led = self.leader.as_ref().is_some_and(is_leader);
@@ -155,11 +161,14 @@ impl Leaders {
     fn change(&self, group: &str, change: impl FnOnce(&mut Standing) -> bool) {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut standing = self.now.load().get(group).cloned().unwrap_or_default();
-        let before = standing.leader.clone();
+        let (before, stage) = (standing.leader.clone(), standing.stage);
         if !change(&mut standing) {
             return;
         }
-        note(group, before.as_deref(), &standing);
+        let term = |leader: &Option<Arc<Leader>>| leader.as_ref().map(|leader| leader.term);
+        if stage != standing.stage || term(&before) != term(&standing.leader) {
+            note(group, before.as_deref(), &standing);
+        }
         let mut all = Standings::clone(&self.now.load());
         all.insert(group.to_owned(), standing);
         self.now.store(Arc::new(all));
@@ -211,6 +220,11 @@ impl Leaders {
     /// The highest epoch of the group that was heard of.
     pub fn epoch(&self, group: &str) -> u64 {
         self.now.load().get(group).map_or(0, |standing| standing.epoch)
+    }
+
+    /// Whether some group has standbys, as its primary said last.
+    pub fn has_standbys(&self) -> bool {
+        self.now.load().values().any(|standing| standing.has_standbys)
     }
 
     /// Primaries that serve and are not open to clients yet.

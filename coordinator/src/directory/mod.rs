@@ -5,6 +5,7 @@ mod admission;
 pub mod bootstrap;
 mod catalog;
 mod control;
+pub mod group_calls;
 mod keeper;
 pub mod leaders;
 pub mod nodes;

@@ -528,6 +528,11 @@ pub fn add_node(node: &Node, group: &str) -> String {
     ))
 }
 
+/// Forgets a node.
+pub fn remove_node(name: &str) -> String {
+    counted(&format!("DELETE FROM atoll.nodes WHERE name = {}", quote_literal(name)))
+}
+
 /// Merges the rows that count changes, keeping every version as it is.
 pub fn compact_changes() -> String {
     "WITH old AS (DELETE FROM atoll.changes RETURNING database, weight) \

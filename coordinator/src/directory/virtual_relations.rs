@@ -4,7 +4,9 @@
 use atoll_planner::directory::{Colocation, Directory, Group, Table, TableName};
 use atoll_planner::plan::{SizeFunction, VirtualRelation};
 use atoll_planner::{quote_identifier, quote_literal};
+use atoll_proto::v1::GroupEvent;
 
+use super::group_calls;
 use super::keeper::Keeper;
 use super::nodes::NodeReport;
 use super::sizes::{Sizes, measure};
@@ -76,8 +78,26 @@ pub async fn sql(relation: VirtualRelation, keeper: &Keeper, facts: &DatabaseFac
                 ("lanes_max", "int"),
                 ("load", "float8"),
                 ("agent", "text"),
+                ("epoch", "bigint"),
+                ("lag_ms", "bigint"),
+                ("lease_ms", "bigint"),
+                ("lsn", "pg_catalog.pg_lsn"),
+                ("timeline", "int"),
+                ("disk_free_bytes", "bigint"),
+                ("reason", "text"),
             ];
             Relation { columns, rows: keeper.nodes().iter().map(node_row).collect() }.sql()
+        }
+        VirtualRelation::AtollEvents => {
+            let columns = &[
+                ("at", "timestamptz"),
+                ("group", "text"),
+                ("node", "text"),
+                ("kind", "text"),
+                ("epoch", "bigint"),
+                ("message", "text"),
+            ];
+            Relation { columns, rows: group_calls::events(keeper).await.iter().map(event_row).collect() }.sql()
         }
         VirtualRelation::AtollTables => {
             let columns = &[
@@ -252,6 +272,24 @@ fn node_row(report: &NodeReport) -> Vec<String> {
         state.lanes_max.to_string(),
         format!("{}::float8", state.load),
         text(&report.node.agent_address),
+        state.epoch.to_string(),
+        state.lag_ms.to_string(),
+        state.lease_ms.to_string(),
+        if state.lsn == 0 { "NULL".to_owned() } else { text(&format!("{:X}/{:X}", state.lsn >> 32, state.lsn as u32)) },
+        state.timeline.to_string(),
+        state.disk_free_bytes.to_string(),
+        text(&state.reason),
+    ]
+}
+
+fn event_row(event: &GroupEvent) -> Vec<String> {
+    vec![
+        format!("pg_catalog.to_timestamp({} / 1000.0)", event.at_ms),
+        text(&event.group),
+        text(&event.node),
+        text(&event.kind),
+        event.epoch.to_string(),
+        text(&event.message),
     ]
 }
 

@@ -11,6 +11,7 @@ use atoll_wire::frontend;
 use bytes::BytesMut;
 
 use super::describe::column;
+use super::durability::{SETTING, check_value};
 use super::extended::{Bound, Prepared, push_description};
 use super::settings::{REPORTED, Settings};
 use super::simple::Ask;
@@ -159,6 +160,7 @@ impl Session {
             SessionPlan::Set { name, local } => {
                 let value = self.evaluate_setting(text, name).await?;
                 check_own_setting(name, &value)?;
+                check_value(&self.worker.cluster, name, &value)?;
                 if is_identity(name) {
                     let superuser = self.evaluate_setting(text, "is_superuser").await?;
                     self.set("is_superuser", Some(superuser), *local);
@@ -313,15 +315,20 @@ impl Session {
 
     /// After a statement that called set_config: takes over what it set, so that every backend gets it.
     pub(super) async fn adopt_set_config(&mut self, held: &mut Held, sql: &str) -> Result<()> {
-        let names = set_config_names(sql);
-        if names.is_empty() {
-            return Ok(());
-        }
+        let mut names = set_config_names(sql);
+        // Names that are computed do not show; this one matters all the same.
+        names.push(SETTING.to_owned());
         let list: Vec<String> =
             names.iter().map(|name| format!("pg_catalog.current_setting({}, true)", quote_literal(name))).collect();
         let lane = self.lane(held);
         let sets = lane.query(&format!("SELECT {}", list.join(", "))).await?;
         let values = sets.into_iter().next().and_then(|mut set| set.rows.pop()).unwrap_or_default();
+        let last = values.last().cloned().flatten().unwrap_or_default();
+        if let Err(error) = check_value(&self.worker.cluster, SETTING, &last) {
+            self.lane(held).query(&format!("SET {SETTING} = on")).await?;
+            return Err(error);
+        }
+        names.pop();
         // The backend itself has them already, search_path included.
         for (name, value) in names.iter().zip(values) {
             if let Some(value) = value {

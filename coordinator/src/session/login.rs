@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::client::{Client, ClientStream};
+use super::durability;
 use super::hold::{self, Patience};
 use super::relay::Within;
 use super::settings::{REPORTED, Settings};
@@ -178,7 +179,22 @@ struct FirstWords {
 
 /// Brings a backend in line with what the client asked for at login, and reads what is in force then.
 async fn first_words(worker: &Worker, lane: &mut Lane, greeting: &Greeting) -> Result<FirstWords> {
+    for (name, value) in &greeting.settings {
+        durability::check_value(&worker.cluster, name, value)?;
+    }
     let mut given = role_settings(worker, lane, greeting).await?;
+    // What was given to the role before there were standbys, its backends would begin with: the session says otherwise.
+    for (name, value) in &mut given {
+        if durability::check_value(&worker.cluster, name, value).is_err() {
+            tracing::warn!(
+                role = greeting.user,
+                setting = *name,
+                value = *value,
+                "a role's weak commits are not allowed"
+            );
+            *value = "on".to_owned();
+        }
+    }
     given.extend(greeting.settings.iter().cloned());
     let (paths, others): (Vec<_>, Vec<_>) =
         given.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("search_path"));

@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod client;
 mod cursors;
 pub mod describe;
+mod durability;
 pub mod extended;
 mod hold;
 mod lanes;
