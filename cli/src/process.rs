@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 pub const POLL: Duration = Duration::from_millis(50);
 
 /// A process as it was seen. A pid alone may have been given to somebody else since.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     pub pid: u32,
     /// When it started, in clock ticks since boot.
@@ -28,6 +28,25 @@ impl Identity {
         let state = fields.next()?;
         let started = fields.nth(18)?.parse().ok()?;
         (state != "Z" && state != "X").then_some(Self { pid, started })
+    }
+
+    /// This process, its children, their children, and so on.
+    pub fn with_descendants(&self) -> Vec<Self> {
+        let children = |pid: u32| -> Vec<u32> {
+            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+            lists
+                .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+                .collect()
+        };
+        let mut all = vec![*self];
+        let mut next = 0;
+        while let Some(parent) = all.get(next) {
+            let found: Vec<_> = children(parent.pid).into_iter().filter_map(Self::of).collect();
+            all.extend(found);
+            next += 1;
+        }
+        all
     }
 
     pub fn is_alive(&self) -> bool {
@@ -127,6 +146,21 @@ mod tests {
         let process = Identity::of(child.id()).unwrap();
         stop(&[process], Signal::SIGTERM, Duration::from_millis(200)).await;
         assert!(!process.is_alive());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn descendants_are_found() {
+        let mut child = std::process::Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().unwrap();
+        let process = Identity::of(child.id()).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while process.with_descendants().len() < 2 {
+            assert!(std::time::Instant::now() < deadline, "the shell has no child");
+            std::thread::sleep(POLL);
+        }
+        for process in process.with_descendants() {
+            process.signal(Signal::SIGKILL);
+        }
         child.wait().unwrap();
     }
 

@@ -92,20 +92,28 @@ pub struct Shard {
 /// # Errors
 /// When there is no cluster in the folder, or the coordinator that was named does not answer.
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
-    let target = Target::of(settings)?;
-    let status = match &target {
-        Target::Coordinator(address) => {
-            let reply = rpc::cluster_status(address, &target.token(settings)?).await;
-            Status::of_reply(reply.with_context(|| format!("coordinator {address}"))?)
-        }
-        Target::Folder(cluster) => of_folder(&settings.dir, cluster, target.token(settings).ok().as_ref()).await?,
-    };
+    let status = of(settings).await?;
     if settings.json {
         output::show(serde_json::to_string_pretty(&status)?);
     } else {
         output::show(status);
     }
     Ok(())
+}
+
+/// The state of the cluster that the settings lead to.
+///
+/// # Errors
+/// When there is none in the folder, or the coordinator that was named does not answer.
+pub async fn of(settings: &Settings) -> anyhow::Result<Status> {
+    let target = Target::of(settings)?;
+    Ok(match &target {
+        Target::Coordinator(address) => {
+            let reply = rpc::cluster_status(address, &target.token(settings)?).await;
+            Status::of_reply(reply.with_context(|| format!("coordinator {address}"))?)
+        }
+        Target::Folder(cluster) => of_folder(&settings.dir, cluster, target.token(settings).ok().as_ref()).await?,
+    })
 }
 
 async fn of_folder(dir: &Path, cluster: &Cluster, token: Option<&Token>) -> anyhow::Result<Status> {
@@ -303,13 +311,9 @@ fn port(port: u32) -> u16 {
     u16::try_from(port).unwrap_or(0)
 }
 
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let pid = |pid: Option<u32>| pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        let mut coordinators = table(["COORDINATOR", "ADDRESS", "PID", "STATE"], &[2]);
-        for c in &self.coordinators {
-            coordinators.add_row([c.name.clone(), format!("{}:{}", c.host, c.port), pid(c.pid), c.state.clone()]);
-        }
+impl Status {
+    /// All groups' nodes, for people.
+    pub fn nodes_table(&self) -> String {
         let header = [
             "GROUP",
             "NODE",
@@ -342,13 +346,27 @@ impl std::fmt::Display for Status {
                     node.capacity.to_string(),
                     format!("{:.2}", node.load),
                     format!("{}:{}", node.host, node.port),
-                    pid(node.pid),
+                    shown_pid(node.pid),
                     node.agent.address.clone(),
-                    pid(node.agent.pid),
+                    shown_pid(node.agent.pid),
                 ]);
             }
         }
-        write!(f, "{}\n\n{}", trimmed(&coordinators), trimmed(&nodes))?;
+        trimmed(&nodes)
+    }
+}
+
+fn shown_pid(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut coordinators = table(["COORDINATOR", "ADDRESS", "PID", "STATE"], &[2]);
+        for c in &self.coordinators {
+            coordinators.add_row([c.name.clone(), format!("{}:{}", c.host, c.port), shown_pid(c.pid), c.state.clone()]);
+        }
+        write!(f, "{}\n\n{}", trimmed(&coordinators), self.nodes_table())?;
         if !self.shards.is_empty() {
             let mut shards = table(["SHARD", "GROUP", "EPOCH", "SIZE", "STATE"], &[0, 2, 3]);
             for s in &self.shards {

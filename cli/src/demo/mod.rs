@@ -1,7 +1,8 @@
-//! `atoll demo`: TPC-H in a cluster and in a plain PostgreSQL, the same statements on both, the answers compared.
+//! `atoll demo`: TPC-H in a cluster and in a plain PostgreSQL, the same statements on both, the answers compared. In the end a primary dies.
 
 mod answer;
 mod engines;
+mod failover;
 mod load;
 mod plain;
 
@@ -124,8 +125,14 @@ fn pick_port(wanted: Option<u16>) -> anyhow::Result<u16> {
 
 /// Starts both sides, loads them, compares them. Returns how many answers differed.
 async fn on_both(settings: &Settings, options: &Options, owner: &Owner) -> anyhow::Result<usize> {
-    let up_options =
-        up::Options { groups: Some(2), shards: Some(8), auth: Some(Auth::Trust), detach: true, ..Default::default() };
+    let up_options = up::Options {
+        groups: Some(2),
+        replicas: Some(1),
+        shards: Some(8),
+        auth: Some(Auth::Trust),
+        detach: true,
+        ..Default::default()
+    };
     let started = up::start(settings, &up_options).await?;
     say("starting a plain PostgreSQL to compare with");
     let plain = Plain::start(&settings.dir, &started.cluster.pg_bindir, owner).await?;
@@ -149,6 +156,9 @@ async fn on_both(settings: &Settings, options: &Options, owner: &Owner) -> anyho
     let unequal = engines::compare(&here, &there, &script::tpch()).await?;
     write_json(&options.output, &results)?;
     show(format_args!("\nwritten to {}", options.output.display()));
+    let facts = failover::run(settings, &started.cluster, owner, &here).await.context("the failover")?;
+    write_json(&options.output.with_file_name("failover.json"), &facts)?;
+    anyhow::ensure!(facts.are_good(), "the failover broke a promise");
     Ok(results.iter().filter(|result| !result.equal).count() + unequal)
 }
 
@@ -277,11 +287,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-fn write_json(path: &Path, outcomes: &[Outcome]) -> anyhow::Result<()> {
+fn write_json(path: &Path, facts: &(impl Serialize + ?Sized)) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
-    let text = serde_json::to_string_pretty(outcomes)? + "\n";
+    let text = serde_json::to_string_pretty(facts)? + "\n";
     std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
