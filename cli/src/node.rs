@@ -154,7 +154,6 @@ async fn until_streaming(settings: &Settings, node: &Node, token: &Token) -> any
                 watched.end();
                 return Ok(());
             }
-            Ok(state) if state.state == "failed" => bail!("{} has failed: {}; {}", node.name, state.reason, hint()),
             _ => watched.see(state.ok()),
         }
         if watched.is_stalled() {

@@ -295,10 +295,11 @@ impl Node {
 
     /// `1.5 MiB, 0.2 s`, what a replica has yet to replay, and since when.
     fn lag(&self) -> String {
-        if self.role == "replica" {
-            format!("{}, {:.1} s", human_bytes(self.lag_bytes), self.lag_ms as f64 / 1e3)
-        } else {
-            "-".to_owned()
+        match (self.role.as_str(), self.lag_ms) {
+            // The agent's word for not known.
+            ("replica", u64::MAX) => human_bytes(self.lag_bytes),
+            ("replica", ms) => format!("{}, {:.1} s", human_bytes(self.lag_bytes), ms as f64 / 1e3),
+            _ => "-".to_owned(),
         }
     }
 }

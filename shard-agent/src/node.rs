@@ -102,6 +102,8 @@ impl Shared {
             group_epoch: standing.record.epoch,
             leader: standing.leader.map(|leader| leader.node).unwrap_or_default(),
             lease_ms: left,
+            copied_bytes: standing.copied.0,
+            copy_bytes: standing.copied.1,
             ..state
         }
     }

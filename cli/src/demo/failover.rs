@@ -200,7 +200,7 @@ impl Tally {
     }
 
     /// Takes the answer to an insert; `Err` holds the SQLSTATE, or none when the connection broke.
-    fn take(&mut self, id: i64, answer: Result<(), Option<&str>>) {
+    fn take(&mut self, id: i64, answer: Result<(), Option<String>>) {
         let error = match answer {
             Ok(()) => {
                 self.longest_gap = self.longest_gap.max(self.last.elapsed());
@@ -210,9 +210,10 @@ impl Tally {
             }
             Err(error) => error,
         };
-        let kind = if matches!(error, None | Some(UNKNOWN)) { &mut self.unknown } else { &mut self.refused };
+        let is_unknown = error.as_deref().is_none_or(|state| state == UNKNOWN);
+        let kind = if is_unknown { &mut self.unknown } else { &mut self.refused };
         kind.insert(id);
-        *self.errors.entry(error.unwrap_or("connection lost").to_owned()).or_default() += 1;
+        *self.errors.entry(error.unwrap_or_else(|| "connection lost".to_owned())).or_default() += 1;
     }
 
     fn facts(self, there: &BTreeSet<i64>, killed: &Node, promoted: &Node, return_seconds: f64) -> Facts {
@@ -279,7 +280,7 @@ async fn write(port: u16, tally: Arc<Mutex<Tally>>, stop: Arc<AtomicBool>) {
         id += 1;
         let answer = connected.simple_query(&format!("INSERT INTO {TABLE} VALUES ({id})")).await;
         let answer = answer.map(drop).map_err(|error| error.code().map(|code| code.code().to_owned()));
-        locked(&tally).take(id, answer.as_ref().map(|()| ()).map_err(Option::as_deref));
+        locked(&tally).take(id, answer);
         client = (!connected.is_closed()).then_some(connected);
         sleep(PAUSE).await;
     }
@@ -307,9 +308,9 @@ mod tests {
         let facts = |there: &[i64]| {
             let mut tally = Tally::new();
             tally.take(1, Ok(()));
-            tally.take(2, Err(Some(UNKNOWN)));
+            tally.take(2, Err(Some(UNKNOWN.to_owned())));
             tally.take(3, Err(None));
-            tally.take(4, Err(Some("40001")));
+            tally.take(4, Err(Some("40001".to_owned())));
             tally.take(5, Ok(()));
             tally.facts(&there.iter().copied().collect(), &node("a"), &node("b"), 1.0)
         };

@@ -417,7 +417,8 @@ impl Governor {
             copied.set(done as f64);
             total.set(all as f64);
             standing.send_modify(|standing| {
-                standing.reason = format!("copying: {done} of {all} bytes");
+                standing.reason = "copying the leader's data".into();
+                standing.copied = (done, all);
             });
         };
         self.server.rebuild(&upstream, progress).await.map_err(|error| format!("copying from {source}: {error}"))?;

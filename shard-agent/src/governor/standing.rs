@@ -42,4 +42,6 @@ pub struct Standing {
     /// Of a replica, behind what it has received.
     pub lag_bytes: u64,
     pub lag_ms: u64,
+    /// While the leader's data are copied: bytes so far, and in all.
+    pub copied: (u64, u64),
 }
