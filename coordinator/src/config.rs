@@ -39,6 +39,11 @@ pub struct Config {
     pub pool_wait_ms_max: u64,
     /// How long statements that have not begun wait for a group that has no primary, in milliseconds.
     pub hold_ms_max: u64,
+    /// Where this coordinator is: nodes in the same zone are the nearest.
+    pub zone: String,
+    /// How far behind a replica may be that answers reads, unless a session says otherwise: bytes of log, and milliseconds.
+    pub max_lag_bytes: u64,
+    pub max_lag_ms: u64,
     /// Sessions may set `synchronous_commit` below `on` where groups have standbys.
     pub allow_weak_commit: bool,
     /// Memory for plans, per worker, in bytes.
@@ -75,6 +80,9 @@ impl Default for Config {
             pool_lanes_max: 60,
             pool_wait_ms_max: 30_000,
             hold_ms_max: 30_000,
+            zone: String::new(),
+            max_lag_bytes: 16 << 20,
+            max_lag_ms: 10_000,
             allow_weak_commit: false,
             plan_cache_bytes: 16 << 20,
             merge_memory_bytes: 512 << 20,

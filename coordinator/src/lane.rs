@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atoll_proto::auth::Token;
 use atoll_proto::v1::lanes_client::LanesClient;
@@ -25,6 +25,8 @@ use tonic::transport::Channel;
 use crate::direct::Direct;
 use crate::error::{Error, Loss, Result};
 use crate::plans::Description;
+use crate::routing::Target;
+use crate::session::client::Progress;
 use crate::session::settings::Settings;
 
 /// Requests a lane may have on their way to the agent before the sender waits.
@@ -83,8 +85,15 @@ pub enum Reply {
     FragmentDone(FragmentDone),
 }
 
+/// A read that is given up when its replica is ejected.
+struct Hedged {
+    ejected: Pin<Box<WaitForCancellationFutureOwned>>,
+    progress: Arc<Progress>,
+}
+
 /// Where the next reply came from.
 enum Next {
+    Ejected,
     Direct(std::io::Result<Bytes>),
     Streamed(Result<Option<LaneReply>, tonic::Status>),
     Fenced,
@@ -101,6 +110,12 @@ pub struct Lane {
     /// Cancelled when the group has a newer primary than this one.
     fence: CancellationToken,
     fenced: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The replica whose backend it is.
+    pub reads_for: Option<Arc<Target>>,
+    /// What may be done elsewhere as well, for as long as nobody has seen anything of it.
+    hedged: Option<Hedged>,
+    /// When the last message was sent that has not been answered yet; of replicas' lanes.
+    sent: Option<Instant>,
     channel: Arc<NodeChannel>,
     pub backend_pid: u32,
     /// ParameterStatus values the backend announced at login.
@@ -196,6 +211,9 @@ impl Lane {
                 fragment: false,
                 fence: spec.fence.clone(),
                 fenced: Box::pin(spec.fence.clone().cancelled_owned()),
+                reads_for: None,
+                hedged: None,
+                sent: None,
                 channel: channel.clone(),
                 backend_pid: opened.backend_pid,
                 parameters: opened.parameters,
@@ -227,6 +245,27 @@ impl Lane {
 
     pub fn channel(&self) -> &Arc<NodeChannel> {
         &self.channel
+    }
+
+    /// From now on a read, of which `progress` tells what the client has seen, is given up when its replica is ejected; with `None` no more.
+    pub fn hedge(&mut self, progress: Option<Arc<Progress>>) {
+        let hedged = self.reads_for.as_ref().zip(progress);
+        self.hedged = hedged.map(|(target, progress)| {
+            let ejected = Box::pin(target.ejection().cancelled_owned());
+            Hedged { ejected, progress }
+        });
+    }
+
+    fn note_sent(&mut self) {
+        if self.reads_for.is_some() {
+            self.sent.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn note_answered(&mut self) {
+        if let (Some(target), Some(sent)) = (&self.reads_for, self.sent.take()) {
+            target.measure(sent.elapsed());
+        }
     }
 
     /// Whether its group has a newer primary.
@@ -267,6 +306,7 @@ impl Lane {
         if self.is_fenced() {
             return Err(self.unsent(FENCED));
         }
+        self.note_sent();
         match &mut self.direct {
             Some(direct) => direct.send(frames).await.map_err(|error| self.unsent(error.to_string())),
             None => self.request(lane_request::Kind::Frames(frames)).await,
@@ -283,6 +323,7 @@ impl Lane {
         if self.is_fenced() {
             return Err(self.unsent(FENCED));
         }
+        self.note_sent();
         fragment.in_transaction = self.transaction_status != b'I';
         self.request(lane_request::Kind::Fragment(fragment)).await
     }
@@ -302,13 +343,26 @@ impl Lane {
                 None => Next::Streamed(self.replies.message().await),
             }
         };
+        let hedged = self.hedged.as_mut();
+        let ejected = async {
+            if let Some(Hedged { ejected, progress }) = hedged {
+                ejected.await;
+                if !progress.has_seen() {
+                    return;
+                }
+            }
+            std::future::pending().await
+        };
         let next = tokio::select! {
             biased;
             () = &mut self.fenced => Next::Fenced,
             next = next => next,
+            () = ejected => Next::Ejected,
         };
+        self.note_answered();
         match next {
             Next::Fenced => Err(self.lost(FENCED)),
+            Next::Ejected => Err(self.lost("it answers far later than the group's other nodes")),
             Next::Direct(Ok(frames)) => Ok(Reply::Frames(frames)),
             Next::Direct(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                 Err(self.lost("the backend ended"))

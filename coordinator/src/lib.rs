@@ -27,5 +27,6 @@ pub mod listener;
 pub mod place;
 pub mod plans;
 pub mod pool;
+pub mod routing;
 pub mod session;
 pub mod worker;

@@ -1,16 +1,19 @@
-//! One worker's lanes to one node: the last used first, so that few backends stay warm; bounded, with slots kept for transactions that
+//! One worker's lanes to one server: the last used first, so that few backends stay warm; bounded, with slots kept for transactions that
 //! are already open, so that two of them can never wait for each other's slots forever.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atoll_planner::directory::Node;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::directory::leaders::Leader;
 use crate::error::{Error, Result, sqlstate};
 use crate::lane::{Lane, LaneSpec, NodeChannel};
+use crate::routing::Target;
 
 /// What a pool may do.
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +52,41 @@ pub enum Fit {
     Best,
 }
 
+/// The server behind a pool.
+pub struct Origin {
+    pub node: Node,
+    pub epoch: u64,
+    /// Unique in this process: another one each time that the node becomes a primary or a replica.
+    pub term: u64,
+    /// Cancelled when it is not that any more.
+    pub fence: CancellationToken,
+    /// How many of its lanes are taken, by all workers together.
+    pub in_use: Arc<AtomicUsize>,
+    /// For reads only.
+    pub replica: Option<Arc<Target>>,
+}
+
+impl Origin {
+    pub fn primary(leader: &Leader, in_use: Arc<AtomicUsize>) -> Self {
+        let Leader { node, epoch, term, fence, .. } = leader;
+        Self { node: node.clone(), epoch: *epoch, term: *term, fence: fence.clone(), in_use, replica: None }
+    }
+
+    pub fn replica(target: &Arc<Target>) -> Self {
+        Self {
+            node: target.node.clone(),
+            epoch: target.epoch,
+            term: target.term,
+            fence: target.fence.clone(),
+            in_use: target.in_use.clone(),
+            replica: Some(target.clone()),
+        }
+    }
+}
+
 pub struct Pool {
     channel: Arc<NodeChannel>,
-    leader: Arc<Leader>,
+    origin: Origin,
     limits: PoolLimits,
     state: Mutex<State>,
 }
@@ -94,20 +129,32 @@ pub struct Pooled {
     pool: Arc<Pool>,
     /// The slot went back with the lane.
     returned: bool,
+    _taken: Taken,
+}
+
+/// Counts a lane that is taken.
+struct Taken(Arc<AtomicUsize>);
+
+impl Taken {
+    fn new(in_use: &Arc<AtomicUsize>) -> Self {
+        in_use.fetch_add(1, Ordering::Relaxed);
+        Self(in_use.clone())
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pool {
-    pub fn new(channel: Arc<NodeChannel>, leader: Arc<Leader>, limits: PoolLimits) -> Self {
-        Self { channel, leader, limits, state: Mutex::default() }
+    pub fn new(channel: Arc<NodeChannel>, origin: Origin, limits: PoolLimits) -> Self {
+        Self { channel, origin, limits, state: Mutex::default() }
     }
 
-    /// The primary's.
-    pub fn term(&self) -> u64 {
-        self.leader.term
-    }
-
-    pub fn node(&self) -> &Node {
-        &self.leader.node
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     pub fn channel(&self) -> &Arc<NodeChannel> {
@@ -128,7 +175,9 @@ impl Pool {
             match self.claim(key, need, &fit) {
                 Claim::Idle(mut lane) => {
                     lane.ignore_unasked();
-                    return Ok(Pooled { lane: Some(*lane), key: key.clone(), pool: self.clone(), returned: false });
+                    let mut pooled = self.slot(key);
+                    pooled.lane = Some(*lane);
+                    return Ok(pooled);
                 }
                 Claim::Slot => return self.open(key).await,
                 Claim::Wait(turn) => {
@@ -199,18 +248,25 @@ impl Pool {
         Claim::Wait(turn)
     }
 
+    fn slot(self: &Arc<Self>, key: &LaneKey) -> Pooled {
+        let taken = Taken::new(&self.origin.in_use);
+        Pooled { lane: None, key: key.clone(), pool: self.clone(), returned: false, _taken: taken }
+    }
+
     async fn open(self: &Arc<Self>, key: &LaneKey) -> Result<Pooled> {
         // The slot is given back when opening fails or is abandoned.
-        let mut pooled = Pooled { lane: None, key: key.clone(), pool: self.clone(), returned: false };
+        let mut pooled = self.slot(key);
         let spec = LaneSpec {
             database: &key.database,
             role: &key.role,
-            epoch: self.leader.epoch,
-            replica: false,
+            epoch: self.origin.epoch,
+            replica: self.origin.replica.is_some(),
             wait: self.limits.wait_max,
-            fence: &self.leader.fence,
+            fence: &self.origin.fence,
         };
-        pooled.lane = Some(Lane::open(&self.channel, spec).await?);
+        let mut lane = Lane::open(&self.channel, spec).await?;
+        lane.reads_for = self.origin.replica.clone();
+        pooled.lane = Some(lane);
         Ok(pooled)
     }
 
@@ -243,9 +299,15 @@ enum Claim {
 }
 
 impl Pooled {
+    /// Where the lane leads to.
+    pub fn origin(&self) -> &Origin {
+        &self.pool.origin
+    }
+
     /// Gives the lane back for others; one that is in the middle of something is ended instead.
     pub fn release(mut self) {
-        if let Some(lane) = self.lane.take() {
+        if let Some(mut lane) = self.lane.take() {
+            lane.hedge(None);
             let reusable = !lane.busy && lane.transaction_status == b'I';
             let entry = reusable.then(|| (self.key.clone(), lane));
             self.returned = true;

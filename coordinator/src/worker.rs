@@ -14,15 +14,23 @@ use crate::directory::leaders::Leader;
 use crate::error::{Error, Result};
 use crate::lane::NodeChannel;
 use crate::plans::PlanCache;
-use crate::pool::{Pool, PoolLimits};
+use crate::pool::{Origin, Pool, PoolLimits};
+use crate::routing::Target;
 
 /// What the sessions of one thread share.
 pub struct Worker {
     pub cluster: Arc<Cluster>,
     pub plans: PlanCache,
     /// By group.
-    pools: Mutex<HashMap<Arc<str>, Arc<Pool>>>,
+    primaries: Pools,
+    /// By node.
+    replicas: Pools,
 }
+
+type Pools = Mutex<HashMap<String, Arc<Pool>>>;
+
+/// How often it is looked whether replicas are still there.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The way to an agent, for use on the current runtime.
 ///
@@ -41,7 +49,7 @@ pub fn node_channel(node: &str, address: &str, socket: &str, token: &Token) -> R
 impl Worker {
     pub fn new(cluster: Arc<Cluster>) -> Self {
         let plans = PlanCache::new(cluster.config.plan_cache_bytes);
-        Self { cluster, plans, pools: Mutex::default() }
+        Self { cluster, plans, primaries: Pools::default(), replicas: Pools::default() }
     }
 
     /// The pool of lanes to a primary. One of an earlier primary of the group is given up.
@@ -49,13 +57,27 @@ impl Worker {
     /// # Errors
     /// 57P03 when its address is unusable.
     pub fn pool(&self, leader: &Arc<Leader>) -> Result<Arc<Pool>> {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = pools.get(&leader.group);
-        if let Some(pool) = known.filter(|pool| pool.term() == leader.term) {
+        let in_use = || self.cluster.keeper.routing().in_use(&leader.node.name);
+        self.pool_of(&self.primaries, &leader.group, leader.term, || Origin::primary(leader, in_use()))
+    }
+
+    /// The pool of lanes for reads to a replica.
+    ///
+    /// # Errors
+    /// As [`Worker::pool`].
+    pub fn replica_pool(&self, target: &Arc<Target>) -> Result<Arc<Pool>> {
+        self.pool_of(&self.replicas, &target.node.name, target.term, || Origin::replica(target))
+    }
+
+    fn pool_of(&self, pools: &Pools, key: &str, term: u64, origin: impl FnOnce() -> Origin) -> Result<Arc<Pool>> {
+        let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = pools.get(key);
+        if let Some(pool) = known.filter(|pool| pool.origin().term == term) {
             return Ok(pool.clone());
         }
-        let node = &leader.node;
-        let channel = match known.filter(|pool| *pool.node() == *node) {
+        let origin = origin();
+        let node = &origin.node;
+        let channel = match known.filter(|pool| pool.origin().node == *node) {
             Some(pool) => pool.channel().clone(),
             None => node_channel(&node.name, &node.agent_address, &node.agent_socket, &self.cluster.token)?,
         };
@@ -64,26 +86,35 @@ impl Worker {
             lanes_max: (config.pool_lanes_max / config.workers.max(1)).max(2),
             wait_max: Duration::from_millis(config.pool_wait_ms_max),
         };
-        let pool = Arc::new(Pool::new(channel, leader.clone(), limits));
-        if let Some(old) = pools.insert(leader.group.clone(), pool.clone()) {
+        let pool = Arc::new(Pool::new(channel, origin, limits));
+        if let Some(old) = pools.insert(key.to_owned(), pool.clone()) {
             old.retire();
         }
         Ok(pool)
     }
 
-    /// Gives up what is kept of primaries as soon as they are none any more; forever, on the worker's own runtime.
+    /// Gives up what is kept of servers as soon as they are none any more; forever, on the worker's own runtime.
     pub async fn follow_leaders(self: Arc<Self>) {
         let leaders = self.cluster.keeper.leaders().clone();
         let mut changes = leaders.changes();
-        while changes.changed().await.is_ok() {
-            let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-            pools.retain(|group, pool| {
-                let stays = leaders.last(group).is_some_and(|leader| leader.term == pool.term());
-                if !stays {
-                    pool.retire();
-                }
-                stays
-            });
+        loop {
+            if let Ok(Err(_)) = tokio::time::timeout(LOOK_EVERY, changes.changed()).await {
+                return;
+            }
+            for (pools, of_primaries) in [(&self.primaries, true), (&self.replicas, false)] {
+                let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
+                pools.retain(|key, pool| {
+                    let origin = pool.origin();
+                    let stays = match of_primaries {
+                        true => leaders.last(key).is_some_and(|leader| leader.term == origin.term),
+                        false => !origin.fence.is_cancelled(),
+                    };
+                    if !stays {
+                        pool.retire();
+                    }
+                    stays
+                });
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 use super::leaders::{Asker, Leader, Leaders};
 use crate::error::{Error, Result};
 use crate::lane::{Lane, LaneSpec, NodeChannel, ResultSet};
+use crate::routing::Target;
 use crate::worker::node_channel;
 
 /// The superuser of every PostgreSQL server of the cluster.
@@ -80,6 +81,23 @@ impl Control {
                 format!("no answer within {} s", OPEN_WITHIN.as_secs()),
             )),
         }
+    }
+
+    /// A lane to a database of a node in whatever role, as the superuser: for questions.
+    ///
+    /// # Errors
+    /// As [`Control::open`].
+    pub async fn open_target(&self, target: &Target, database: &str) -> Result<Lane> {
+        let channel = self.channel(&target.node)?;
+        let spec = LaneSpec {
+            database,
+            role: SUPERUSER,
+            epoch: target.epoch,
+            replica: !target.is_primary,
+            wait: SLOT_WAIT,
+            fence: &target.fence,
+        };
+        Lane::open(&channel, spec).await
     }
 
     /// A lane to a database of a group's primary, as the superuser.

@@ -27,6 +27,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::facts::{DatabaseFacts, TypeMap, UserTypes, next_facts_id};
 use crate::lane::{Lane, ResultSet};
 use crate::place::{Participants, Place};
+use crate::routing::{self, Routing};
 
 /// How often another coordinator's changes are looked for.
 const POLL: Duration = Duration::from_secs(1);
@@ -62,6 +63,7 @@ pub struct Keeper {
     pub(super) settings: KeeperSettings,
     pub(super) control: Arc<Control>,
     leaders: Arc<Leaders>,
+    routing: Arc<Routing>,
     directory: ArcSwap<Directory>,
     roles: ArcSwap<Roles>,
     facts: ArcSwap<HashMap<String, Arc<DatabaseFacts>>>,
@@ -123,13 +125,16 @@ impl Keeper {
     pub fn start(settings: KeeperSettings) -> Arc<Self> {
         let leaders: Arc<Leaders> = Arc::default();
         let control = Arc::new(Control::new(settings.token.clone(), leaders.clone()));
-        let nodes = Nodes::new(control.clone(), leaders.clone());
+        let routing = Arc::new(Routing::new(leaders.clone()));
+        let nodes = Nodes::new(control.clone(), leaders.clone(), routing.clone());
+        tokio::spawn(routing::run(Arc::downgrade(&routing), control.clone()));
         for (address, socket) in &settings.home_nodes {
             nodes.watch_address(&settings.home_group, address, socket);
         }
         let keeper = Arc::new(Self {
             control,
             leaders,
+            routing,
             settings,
             directory: ArcSwap::default(),
             roles: ArcSwap::default(),
@@ -183,6 +188,11 @@ impl Keeper {
     /// The name of the home group.
     pub fn home_group(&self) -> &str {
         &self.settings.home_group
+    }
+
+    /// Who can answer reads.
+    pub fn routing(&self) -> &Arc<Routing> {
+        &self.routing
     }
 
     /// Each node of the groups with what its agent last said.

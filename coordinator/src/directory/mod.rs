@@ -19,4 +19,5 @@ pub mod store;
 pub mod virtual_relations;
 mod words;
 
+pub use control::Control;
 pub use keeper::{DIRECTORY_DATABASE, Keeper, KeeperSettings};

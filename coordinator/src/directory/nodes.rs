@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::control::{Control, NodeRpc};
 use super::leaders::Leaders;
+use crate::routing::Routing;
 
 /// An agent that is silent for so long is asked anew (it speaks once a second), and taken to be unreachable when it does not answer.
 pub const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -131,6 +132,7 @@ fn targets(
 pub struct Nodes {
     control: Arc<Control>,
     leaders: Arc<Leaders>,
+    routing: Arc<Routing>,
     inner: Mutex<Inner>,
     own: Weak<Self>,
 }
@@ -168,8 +170,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Nodes {
-    pub(super) fn new(control: Arc<Control>, leaders: Arc<Leaders>) -> Arc<Self> {
-        Arc::new_cyclic(|own| Self { control, leaders, inner: Mutex::default(), own: own.clone() })
+    pub(super) fn new(control: Arc<Control>, leaders: Arc<Leaders>, routing: Arc<Routing>) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self { control, leaders, routing, inner: Mutex::default(), own: own.clone() })
     }
 
     /// Watches the agent at an address from now on. Must be called on the control runtime, like all that follow.
@@ -290,6 +292,7 @@ impl Nodes {
         let node = held.node.clone();
         drop(held);
         self.leaders.hear(&node, &state.group, &state);
+        self.routing.hear(&node, &state.group, &state);
         if news {
             self.rewatch();
         }
@@ -302,6 +305,7 @@ impl Nodes {
         let (name, group) = (held.node.name.clone(), held.group.clone());
         drop(held);
         self.leaders.lose(&name, &group, reason);
+        self.routing.lose(&name, &group);
     }
 }
 

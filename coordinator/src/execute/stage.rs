@@ -113,6 +113,12 @@ impl Session {
         let begin =
             if snapshots.is_empty() { "BEGIN READ WRITE" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE" };
         let mut beside = Transaction::new(false, begin.to_owned(), &self.settings);
+        if !snapshots.is_empty() {
+            let joined = self.transaction.iter().flat_map(|transaction| &transaction.participants);
+            let on_replicas = joined.filter(|participant| participant.lane.reads_for.is_some());
+            beside.replicas =
+                on_replicas.map(|participant| (participant.place, participant.lane.node().to_string())).collect();
+        }
         beside.snapshots = snapshots;
         Ok(self.begin_beside(beside))
     }

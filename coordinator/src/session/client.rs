@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use atoll_wire::backend;
@@ -60,9 +62,20 @@ impl AsyncWrite for ClientStream {
 
 /// A place in the output: see [`Client::mark`].
 #[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    writes: u64,
-    length: usize,
+pub struct Mark(u64);
+
+/// How much of the output has been written, and where the last mark is, in bytes since the session began.
+#[derive(Debug, Default)]
+pub struct Progress {
+    written: AtomicU64,
+    mark: AtomicU64,
+}
+
+impl Progress {
+    /// Whether the client has seen something of the answer that began at the last mark.
+    pub fn has_seen(&self) -> bool {
+        self.written.load(Ordering::Relaxed) > self.mark.load(Ordering::Relaxed)
+    }
 }
 
 /// A client's connection after its startup packet.
@@ -73,8 +86,7 @@ pub struct Client {
     pub output: BytesMut,
     /// Output is being gathered for later: nothing is written meanwhile.
     pub hold_output: bool,
-    /// How often something was written.
-    writes: u64,
+    progress: Arc<Progress>,
     /// A frame taken too early, to be read again.
     put_back: Option<Frame>,
 }
@@ -82,7 +94,14 @@ pub struct Client {
 impl Client {
     /// `input` is what was read beyond the startup packet.
     pub fn new(stream: ClientStream, input: BytesMut) -> Self {
-        Self { stream, input, output: BytesMut::with_capacity(8 << 10), hold_output: false, writes: 0, put_back: None }
+        Self {
+            stream,
+            input,
+            output: BytesMut::with_capacity(8 << 10),
+            hold_output: false,
+            progress: Arc::default(),
+            put_back: None,
+        }
     }
 
     /// Puts a frame back, to be the next one read.
@@ -162,8 +181,13 @@ impl Client {
     /// I/O errors: the client is gone.
     pub async fn flush(&mut self) -> Result<()> {
         if self.has_to_flush() {
-            self.writes += 1;
-            self.stream.write_all_buf(&mut self.output).await?;
+            while !self.output.is_empty() {
+                let written = self.stream.write_buf(&mut self.output).await?;
+                if written == 0 {
+                    return Err(Error::Client(io::ErrorKind::WriteZero.into()));
+                }
+                self.progress.written.fetch_add(written as u64, Ordering::Relaxed);
+            }
             if self.output.capacity() > 4 * OUTPUT_BYTES_MAX {
                 self.output = BytesMut::with_capacity(8 << 10);
             }
@@ -185,19 +209,27 @@ impl Client {
         if self.output.len() >= OUTPUT_BYTES_MAX { self.flush().await } else { Ok(()) }
     }
 
-    /// Where the output stands now.
+    /// Where the output stands now: here a statement's answer begins.
     pub fn mark(&self) -> Mark {
-        Mark { writes: self.writes, length: self.output.len() }
+        let mark = self.progress.written.load(Ordering::Relaxed) + self.output.len() as u64;
+        self.progress.mark.store(mark, Ordering::Relaxed);
+        Mark(mark)
     }
 
     /// Whether nothing that was queued since `mark` has been written.
     pub fn is_unseen(&self, mark: Mark) -> bool {
-        self.writes == mark.writes && self.output.len() >= mark.length
+        self.progress.written.load(Ordering::Relaxed) <= mark.0
     }
 
-    /// Takes back what was queued since `mark`.
+    /// Takes back what was queued since `mark`, none of which has been written.
     pub fn rewind(&mut self, mark: Mark) {
-        self.output.truncate(mark.length);
+        let kept = mark.0.saturating_sub(self.progress.written.load(Ordering::Relaxed));
+        self.output.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+    }
+
+    /// How much the client has seen, for others to look at.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
     }
 
     /// Queues frames as they are.

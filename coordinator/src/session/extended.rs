@@ -14,6 +14,7 @@ use atoll_wire::frames::Frame;
 use atoll_wire::frontend::{self, Bind, Close, Describe, Execute, Parse, format_of, tag};
 use bytes::{Bytes, BytesMut};
 
+use super::reads::Route;
 use super::relay::{CopyEnd, Expect, Rewritten, TextThere};
 use super::simple::Ask;
 use super::{Held, Session};
@@ -498,8 +499,15 @@ impl Session {
         let start = Instant::now();
         let (last, mark) = (batch.last.take(), self.client.mark());
         let mut times = 0;
+        if let Some(statement) = &last {
+            self.route = self.route_of(statement);
+        }
+        self.used_replica = false;
         let outcome = loop {
-            let (mut held, prelude) = self.hold(place, &path).await?;
+            let (mut held, prelude) = match self.hold(place, &path).await {
+                Ok(held) => held,
+                Err(error) => break Err(error),
+            };
             let mut due: VecDeque<Expect> = (0..prelude.ready).map(|_| Expect::Prelude).collect();
             let mut out = prelude.frames;
             self.encode(batch, &mut held, place, &mut out, &mut due)?;
@@ -522,6 +530,10 @@ impl Session {
             let sql = last.as_ref().map_or("", |statement| &statement.text);
             let outcome = self.after_relay(held, relayed, sql, batch.access, batch.residue).await;
             match (kept, one, outcome) {
+                (kept, one, Err(error)) if self.runs_on_primary(&error, mark) => {
+                    drop((kept, one));
+                    (self.route, self.used_replica) = (Route::Primary, false);
+                }
                 (Some(fields), Some(one), _) => break Err(self.in_the_clients_text(*fields, one).await),
                 (_, _, Err(error)) if self.transaction.is_none() && error.loss().is_some() => {
                     let Some(statement) = &last else { break Err(error) };
@@ -533,6 +545,7 @@ impl Session {
                 (_, _, outcome) => break outcome,
             }
         };
+        self.route = Route::Primary;
         if let Some(last) = &last {
             self.note_time(start, last);
         }

@@ -106,13 +106,13 @@ impl Patience {
     }
 }
 
-/// A lane for `key` from the pool of a group's primary, waited for if need be.
+/// A lane for `key` from the pool of a group's primary, waited for if need be; of an epoch not before the given one.
 ///
 /// # Errors
 /// 53300 when no backend came free; what PostgreSQL says at login; 57P03 when the group has no primary for too long.
 pub async fn take(
     worker: &Worker,
-    group: &str,
+    (group, epoch): (&str, u64),
     key: &LaneKey,
     need: Need,
     fit: impl Fn(&Lane) -> Fit,
@@ -124,6 +124,12 @@ pub async fn take(
             Some(leader) => leader,
             None => patience.for_primary(leaders, group).await?,
         };
+        if leader.epoch < epoch {
+            // Another coordinator has heard of a newer one; this one will, too.
+            let error = Error::unreachable(leader.node.name.as_str(), format!("epoch {epoch} of the group has begun"));
+            patience.after(leaders, &leader, &error).await?;
+            continue;
+        }
         let pool = worker.pool(&leader)?;
         let taken = tokio::select! {
             biased;

@@ -61,7 +61,10 @@ impl Session {
                 // Only who holds something already may take the slots kept back: otherwise first lanes could use up all of them.
                 let holds = self.transaction.as_ref().is_some_and(|transaction| !transaction.participants.is_empty());
                 let need = if holds { Need::Joining } else { Need::Fresh };
-                let mut lane = self.acquire(place, path, need).await?;
+                let mut lane = match self.replica_lane(place, path, need).await? {
+                    Some(lane) => lane,
+                    None => self.acquire(place, path, need).await?,
+                };
                 prelude.is_fresh = true;
                 set_path(&mut lane, path, &mut prelude);
                 let transaction = self.transaction.as_mut().expect("checked above");
@@ -75,7 +78,11 @@ impl Session {
                 Some(index) => Held::Pinned(index),
                 None => {
                     prelude.is_fresh = true;
-                    Held::Alone(place, self.acquire(place, path, Need::Fresh).await?)
+                    let lane = match self.replica_lane(place, path, Need::Fresh).await? {
+                        Some(lane) => lane,
+                        None => self.acquire(place, path, Need::Fresh).await?,
+                    };
+                    Held::Alone(place, lane)
                 }
             },
         };
@@ -201,30 +208,37 @@ impl Session {
         let group = facts.directory.groups.get(place.group.0);
         let group =
             group.ok_or_else(|| Error::internal(format!("the directory has no group number {}", place.group.0)))?;
+        let key = self.lane_key(role, place);
+        let fit = |lane: &Lane| self.fit(lane, path);
+        let epoch = self.epoch_seen(&group.name);
+        tokio::select! {
+            biased;
+            taken = hold::take(&self.worker, (&group.name, epoch), &key, need, fit, &self.patience) => taken,
+            cancelled = self.cancel.requested() => Err(cancelled),
+        }
+    }
+
+    /// Which lanes are good for a role at a place.
+    pub(super) fn lane_key(&self, role: Arc<str>, place: Place) -> LaneKey {
         let database = match place.kind {
             Kind::Data => self.data_database.clone(),
             Kind::Catalog => self.database.clone(),
             Kind::Directory => self.worker.cluster.directory_database.clone(),
         };
-        let key = LaneKey { database, role };
-        let settings = &self.settings;
-        let ready = if Arc::weak_count(&self.presence) == 0 { Fit::Best } else { Fit::Ready };
-        let fit = |lane: &Lane| {
-            let state = &lane.state;
-            if state.is_kept_from(self.id) {
-                Fit::Kept
-            } else if state.residue.is_some() && state.session == self.id {
-                Fit::Best
-            } else if state.search_path.as_ref() == Some(path) && Arc::ptr_eq(&state.settings, settings) {
-                ready
-            } else {
-                Fit::Usable
-            }
-        };
-        tokio::select! {
-            biased;
-            taken = hold::take(&self.worker, &group.name, &key, need, fit, &self.patience) => taken,
-            cancelled = self.cancel.requested() => Err(cancelled),
+        LaneKey { database, role }
+    }
+
+    /// How well an idle lane suits the session.
+    pub(super) fn fit(&self, lane: &Lane, path: &Arc<str>) -> Fit {
+        let state = &lane.state;
+        if state.is_kept_from(self.id) {
+            Fit::Kept
+        } else if state.residue.is_some() && state.session == self.id {
+            Fit::Best
+        } else if state.search_path.as_ref() == Some(path) && Arc::ptr_eq(&state.settings, &self.settings) {
+            if Arc::weak_count(&self.presence) == 0 { Fit::Best } else { Fit::Ready }
+        } else {
+            Fit::Usable
         }
     }
 
@@ -300,7 +314,7 @@ impl Session {
     }
 
     /// What is in force at a place: nothing of the client's in the directory, which only the superuser may write.
-    fn settings_at(&self, place: Place) -> Arc<Settings> {
+    pub(super) fn settings_at(&self, place: Place) -> Arc<Settings> {
         if place.kind == Kind::Directory { Arc::default() } else { self.settings.clone() }
     }
 

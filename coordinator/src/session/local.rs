@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use super::describe::column;
 use super::durability::{SETTING, check_value};
 use super::extended::{Bound, Prepared, push_description};
+use super::reads::{Reads, check_setting};
 use super::settings::{REPORTED, Settings};
 use super::simple::Ask;
 use super::transaction::{Ending, Transaction};
@@ -157,6 +158,11 @@ impl Session {
                 }
                 self.complete("SET");
             }
+            SessionPlan::Set { name, .. } if name == "atoll.session_token" => {
+                let token = self.evaluate_setting(text, name).await?;
+                self.take_token(&token)?;
+                self.complete("SET");
+            }
             SessionPlan::Set { name, local } => {
                 let value = self.evaluate_setting(text, name).await?;
                 check_own_setting(name, &value)?;
@@ -290,6 +296,7 @@ impl Session {
             return;
         }
         self.settings = settings;
+        self.reads = Reads::of(&self.settings, &self.worker.cluster.config);
         let path = self.settings.get("search_path").map_or_else(|| self.default_search_path.to_string(), str::to_owned);
         let path = if path.is_empty() { "''".to_owned() } else { path };
         if *path != *self.search_path {
@@ -355,6 +362,11 @@ impl Session {
         let value = match name {
             "atoll.last_tier" => self.tier.as_str().to_owned(),
             "atoll.version" => env!("CARGO_PKG_VERSION").to_owned(),
+            "atoll.merge_engine" => self.settings.get(name).unwrap_or("auto").to_owned(),
+            "atoll.read_preference" => self.reads.preference().name().to_owned(),
+            "atoll.max_lag_bytes" => self.reads.max_lag_bytes().to_string(),
+            "atoll.max_lag_ms" => self.reads.max_lag_ms().to_string(),
+            "atoll.last_node" => self.last_node.clone().unwrap_or_default(),
             _ => {
                 return Err(Error::sql("42704", format!("unrecognized configuration parameter \"{name}\"")));
             }
@@ -500,6 +512,7 @@ fn check_own_setting(name: &str, value: &str) -> Result<()> {
             format!("invalid value for parameter \"{name}\": \"{value}\""),
         )
         .with_hint("Available values: auto, datafusion, postgres.")),
+        _ if check_setting(name, value)? => Ok(()),
         _ if name.starts_with("atoll.") => {
             Err(Error::sql("42704", format!("unrecognized configuration parameter \"{name}\"")))
         }

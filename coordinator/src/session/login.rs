@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::client::{Client, ClientStream};
 use super::durability;
 use super::hold::{self, Patience};
+use super::reads::{Reads, check_setting};
 use super::relay::Within;
 use super::settings::{REPORTED, Settings};
 use super::{Session, Tier};
@@ -181,6 +182,7 @@ struct FirstWords {
 async fn first_words(worker: &Worker, lane: &mut Lane, greeting: &Greeting) -> Result<FirstWords> {
     for (name, value) in &greeting.settings {
         durability::check_value(&worker.cluster, name, value)?;
+        check_setting(&name.to_ascii_lowercase(), value)?;
     }
     let mut given = role_settings(worker, lane, greeting).await?;
     // What was given to the role before there were standbys, its backends would begin with: the session says otherwise.
@@ -463,7 +465,7 @@ impl Session {
             let key = LaneKey { database: database.clone(), role: role.clone() };
             let fit = |lane: &Lane| if lane.state.is_kept_from(0) { Fit::Kept } else { Fit::Usable };
             let home = worker.cluster.keeper.home_group();
-            let mut lane = hold::take(worker, home, &key, Need::Fresh, fit, &patience).await?;
+            let mut lane = hold::take(worker, (home, 0), &key, Need::Fresh, fit, &patience).await?;
             match first_words(worker, &mut lane, greeting).await {
                 Err(error) if error.loss().is_some() && !patience.left().is_zero() => {
                     drop(lane);
@@ -486,6 +488,11 @@ impl Session {
                 data_database: format!("{database}_data").into(),
                 database,
                 role,
+                reads: Reads::of(&settings, &worker.cluster.config),
+                route: Default::default(),
+                used_replica: false,
+                last_node: None,
+                written: Default::default(),
                 startup_settings: settings.clone(),
                 settings,
                 default_search_path: search_path.clone(),

@@ -15,6 +15,7 @@ pub mod marks;
 mod own;
 pub mod participants;
 mod positions;
+mod reads;
 mod relay;
 pub mod settings;
 pub mod simple;
@@ -42,6 +43,7 @@ use self::client::Client;
 use self::cursors::{Aside, Cursor};
 use self::extended::{Portal, Prepared};
 use self::hold::Patience;
+use self::reads::{Reads, Route, Written};
 use self::relay::Within;
 use self::settings::Settings;
 use self::transaction::{Commit, CommitContext, Ending, Transaction, Unfinished};
@@ -84,6 +86,14 @@ pub struct Session {
     pub role: Arc<str>,
     /// What is in force, search_path aside.
     pub settings: Arc<Settings>,
+    /// What they say of reads.
+    reads: Reads,
+    /// Where the reads of the statement that runs go, and whether a replica was asked.
+    route: Route,
+    used_replica: bool,
+    /// The node that answered the last relayed statement.
+    last_node: Option<String>,
+    written: Written,
     /// What RESET goes back to: the startup packet's.
     startup_settings: Arc<Settings>,
     /// Text as after `SET search_path =`.
@@ -279,6 +289,9 @@ impl Session {
             match home.transpose() {
                 Err(error) => (Err(error), transaction.roll_back().await),
                 Ok(home) => {
+                    let wrote = transaction.participants.iter().filter(|participant| participant.wrote);
+                    let groups: Vec<_> = wrote.map(|participant| participant.place.group).collect();
+                    groups.into_iter().for_each(|group| self.note_written(group));
                     let _live = decides.then(|| cluster.live.begin(&gid));
                     let facts = self.facts.clone();
                     let context =

@@ -29,7 +29,7 @@ impl Session {
                 let asked = async move { outcome::status(&keeper, &database, &id).await };
                 Some(self.worker.cluster.on_control(asked).await?.name().to_owned())
             }
-            (OwnFunction::SessionToken, _) => return Err(Error::unsupported("session tokens are not supported yet")),
+            (OwnFunction::SessionToken, _) => Some(self.session_token().await?),
         };
         if ask.describes() {
             push_description(self.describe_own(own, ask_types(ask)).columns.as_deref(), &[], &mut self.client.output);

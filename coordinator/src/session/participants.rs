@@ -8,6 +8,7 @@ use atoll_wire::frontend;
 use bytes::BytesMut;
 
 use super::Session;
+use super::lost::check_replicated;
 use crate::directory::bootstrap;
 use crate::error::{Error, Result};
 use crate::lane::{Lane, ResultSet};
@@ -137,7 +138,9 @@ impl Autocommit for Session {
         }
         let cancel = self.cancel.clone();
         lane.notices.clear();
+        self.note_written(place.group);
         let result = cancel.over(&mut lane, async |lane| lane.query(sql).await).await;
+        let result = result.and_then(|sets| check_replicated(&mut lane).map(|()| sets));
         if place == Place::CATALOG {
             self.client.output.extend_from_slice(&lane.notices);
         }

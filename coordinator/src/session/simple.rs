@@ -12,6 +12,7 @@ use atoll_wire::frames::Frame;
 use atoll_wire::frontend::{self, Query};
 use bytes::{Bytes, BytesMut};
 
+use super::reads::Route;
 use super::relay::{CopyEnd, Expect, Relay, Relayed, Rewritten, TextThere, Within, localize_error};
 use super::slow::Work;
 use super::{Held, Session, Tier};
@@ -203,15 +204,21 @@ impl Session {
         self.work = Work::default();
         let start = Instant::now();
         let mut times = 0;
+        self.route = self.route_of(statement);
+        self.used_replica = false;
         let outcome = loop {
             let mark = self.client.mark();
             let alone = self.transaction.is_none();
             match self.execute_plan(statement, ask).await {
+                Err(error) if alone && self.runs_on_primary(&error, mark) => {
+                    (self.route, self.used_replica) = (Route::Primary, false);
+                }
                 Err(error) if alone && self.reads_again(&error, statement, mark, &mut times).await => {}
                 Err(error) if alone && self.transaction.is_none() => break Err(self.outcome_of(error, statement)),
                 outcome => break outcome,
             }
         };
+        self.route = Route::Primary;
         self.note_time(start, statement);
         outcome
     }
@@ -401,6 +408,9 @@ impl Session {
             && let Some(transaction) = &mut self.transaction
         {
             transaction.participants[index].wrote |= access == Access::Write;
+        } else if access == Access::Write {
+            let place = self.place_held(&held);
+            self.note_written(place.group);
         }
         let relayed = match relayed {
             Ok(relayed) => relayed,
@@ -452,6 +462,9 @@ impl Session {
             }
         };
         let types = if place == Place::CATALOG { None } else { facts.types.get(&place.group) };
+        if self.last_node.as_deref() != Some(&**lane.node()) {
+            self.last_node = Some(lane.node().to_string());
+        }
         self.cancel.enter(lane);
         let sent = lane.send(out).await;
         let result = match sent {

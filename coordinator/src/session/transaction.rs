@@ -43,6 +43,8 @@ pub struct Transaction {
     modes: Vec<String>,
     /// Snapshots of another transaction that places are to see.
     pub snapshots: Vec<(Place, String)>,
+    /// The replicas on which that one is, by name.
+    pub replicas: Vec<(Place, String)>,
     /// Open savepoints, oldest first, with the settings at their time.
     savepoints: Vec<(String, Arc<Settings>)>,
     pub failed: bool,
@@ -105,6 +107,7 @@ impl Transaction {
             participants: Vec::new(),
             modes: Vec::new(),
             snapshots: Vec::new(),
+            replicas: Vec::new(),
             savepoints: Vec::new(),
             failed: false,
             settings_on_rollback: settings.clone(),

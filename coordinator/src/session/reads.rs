@@ -1,0 +1,331 @@
+//! Reads that replicas may answer: what the session's settings ask for, and how it gets hold of a replica's backend.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_planner::directory::{Directory, GroupIndex};
+
+use super::Session;
+use super::lanes::settle;
+use super::settings::Settings;
+use crate::config::Config;
+use crate::directory::outcome::parse_lsn;
+use crate::error::{Error, Result, sqlstate};
+use crate::place::{Kind, Place};
+use crate::plans::Statement;
+use crate::pool::{Need, Pooled};
+use crate::routing::{Choice, Position, Positions, Preference, Target, Wants};
+
+/// How long a replica's backend may take to be had before another node is tried.
+const REPLICA_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a session's settings say of its reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reads {
+    preference: Preference,
+    max_lag_bytes: u64,
+    max_lag: Duration,
+}
+
+impl Reads {
+    pub fn of(settings: &Settings, config: &Config) -> Self {
+        let preference = settings.get("atoll.read_preference").and_then(Preference::named).unwrap_or_default();
+        let bytes = settings.get("atoll.max_lag_bytes").and_then(parse_bytes);
+        let milliseconds = settings.get("atoll.max_lag_ms").and_then(parse_milliseconds);
+        Self {
+            preference,
+            max_lag_bytes: bytes.unwrap_or(config.max_lag_bytes),
+            max_lag: Duration::from_millis(milliseconds.unwrap_or(config.max_lag_ms)),
+        }
+    }
+
+    pub fn preference(&self) -> Preference {
+        self.preference
+    }
+
+    pub fn max_lag_bytes(&self) -> u64 {
+        self.max_lag_bytes
+    }
+
+    pub fn max_lag_ms(&self) -> u64 {
+        self.max_lag.as_millis() as u64
+    }
+}
+
+/// A number with one of PostgreSQL's units for memory, or none: bytes.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    with_unit(text, &[("B", 1), ("kB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("TB", 1 << 40)])
+}
+
+/// A number with one of PostgreSQL's units for time, or none: milliseconds.
+pub fn parse_milliseconds(text: &str) -> Option<u64> {
+    with_unit(text, &[("ms", 1), ("s", 1_000), ("min", 60_000), ("h", 3_600_000)])
+}
+
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "" => 1,
+        unit => units.iter().find(|(name, _)| *name == unit)?.1,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// Where a statement's reads go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Route {
+    #[default]
+    Primary,
+    Replicas,
+}
+
+/// What a session has committed, as far as reads elsewhere have to follow.
+#[derive(Debug, Default)]
+pub struct Written {
+    positions: Positions,
+    /// Groups with commits whose positions have not been asked for yet.
+    unknown: BTreeSet<GroupIndex>,
+}
+
+impl Session {
+    /// Where the reads of a statement go.
+    pub(super) fn route_of(&mut self, statement: &Statement) -> Route {
+        if self.reads.preference == Preference::Primary || self.is_serializable() {
+            return Route::Primary;
+        }
+        let explicit = self.transaction.is_some();
+        if (explicit && !self.is_read_only()) || !self.only_reads(statement) {
+            return Route::Primary;
+        }
+        Route::Replicas
+    }
+
+    /// What a replica cannot do, whatever is asked of it.
+    fn is_serializable(&self) -> bool {
+        let said = self.transaction.as_ref().and_then(|transaction| {
+            ["READ COMMITTED", "REPEATABLE READ", "READ UNCOMMITTED"]
+                .into_iter()
+                .find_map(|level| transaction.last_mode("SERIALIZABLE", level))
+        });
+        said.unwrap_or_else(|| {
+            let default = self.settings.get("default_transaction_isolation").unwrap_or_default();
+            default.eq_ignore_ascii_case("serializable")
+        })
+    }
+
+    /// Notes that a commit of the session's has taken effect on a group, or may have.
+    pub(super) fn note_written(&mut self, group: GroupIndex) {
+        self.written.unknown.insert(group);
+    }
+
+    /// A backend of a replica for a place, when the statement's reads may go there and one suits; nothing has been done on it yet.
+    pub(super) async fn replica_lane(&mut self, place: Place, path: &Arc<str>, need: Need) -> Result<Option<Pooled>> {
+        if self.route == Route::Primary || place.kind == Kind::Directory {
+            return Ok(None);
+        }
+        let mut bound_to = None;
+        if let Some(transaction) = &self.transaction {
+            // What is staged, is staged at home's primary; and what another transaction's snapshot is to be shared with, on its node.
+            if place.group == Directory::HOME && (!transaction.explicit || self.keeps_its_snapshot()) {
+                return Ok(None);
+            }
+            bound_to = transaction.replicas.iter().find(|(other, _)| *other == place).map(|(_, node)| node.clone());
+            if bound_to.is_none() && !transaction.snapshots.is_empty() {
+                return Ok(None);
+            }
+        }
+        if self.pinned.iter().any(|(pinned, _)| *pinned == place) {
+            return Ok(None);
+        }
+        self.learn_position(place.group).await?;
+        let group = self.group_name(place.group);
+        let cluster = self.worker.cluster.clone();
+        let routing = cluster.keeper.routing();
+        let position = self.written.positions.of(&group);
+        let Reads { preference, max_lag_bytes, max_lag } = self.reads;
+        let wants = Wants { preference, max_lag_bytes, max_lag, zone: &cluster.config.zone, position };
+        let mut excluded = Vec::new();
+        loop {
+            let target = match &bound_to {
+                Some(node) => routing
+                    .replica(&group, node)
+                    .ok_or_else(|| Error::unreachable(node.as_str(), "it is no replica any more").undone())?,
+                None => match routing.choose(&group, &wants, &excluded) {
+                    Choice::Primary => return Ok(None),
+                    Choice::Replica(target) => target,
+                },
+            };
+            match self.lane_of(&target, place, path, need, position).await {
+                Ok(Some(mut lane)) => {
+                    if self.transaction.is_none() {
+                        lane.hedge(Some(self.client.progress()));
+                    }
+                    metrics::counter!("atoll_coordinator_replica_reads_total", "node" => target.node.name.clone())
+                        .increment(1);
+                    self.used_replica = true;
+                    return Ok(Some(lane));
+                }
+                Err(error) if bound_to.is_some() || !error.is_away() => return Err(error),
+                // It is behind what the session has seen, or cannot be reached: another one, or the primary.
+                Ok(None) | Err(_) => excluded.push(target.node.name.clone()),
+            }
+        }
+    }
+
+    /// A backend of this replica, its settings in line; `None` when it has not replayed as far as `position`.
+    async fn lane_of(
+        &mut self,
+        target: &Arc<Target>,
+        place: Place,
+        path: &Arc<str>,
+        need: Need,
+        position: Option<Position>,
+    ) -> Result<Option<Pooled>> {
+        let pool = self.worker.replica_pool(target)?;
+        let key = self.lane_key(self.role_at(place), place);
+        let gone = || Error::unreachable(target.node.name.as_str(), "it has no backend to offer now");
+        let ejection = target.ejection();
+        let mut lane = tokio::select! {
+            biased;
+            taken = tokio::time::timeout(REPLICA_WITHIN, pool.take(&key, need, |lane| self.fit(lane, path))) => {
+                taken.map_err(|_| gone())??
+            }
+            () = target.fence.cancelled() => return Err(gone()),
+            () = ejection.cancelled() => return Err(gone()),
+            cancelled = self.cancel.requested() => return Err(cancelled),
+        };
+        lane.hedge(Some(self.client.progress()));
+        settle(&mut lane, &self.settings_at(place), self.id).await?;
+        if let Some(position) = position.filter(|position| !target.has_reached(position.lsn)) {
+            let sets = lane.query("SELECT pg_catalog.pg_last_wal_replay_lsn()").await?;
+            let replayed = sets.first().map(|set| set.scalar()).transpose()?.and_then(parse_lsn);
+            target.reach(replayed.unwrap_or_default());
+            if !target.has_reached(position.lsn) {
+                lane.release();
+                return Ok(None);
+            }
+        }
+        lane.hedge(None);
+        Ok(Some(lane))
+    }
+
+    /// Asks a group's primary how far its log is, when the session has committed there since it last did.
+    async fn learn_position(&mut self, group: GroupIndex) -> Result<()> {
+        if !self.written.unknown.contains(&group) {
+            return Ok(());
+        }
+        let path = self.plain_path();
+        loop {
+            let mut lane = self.pooled(Place::data(group), &path, Need::Joining).await?;
+            let asked = lane.query("SELECT pg_catalog.pg_current_wal_insert_lsn()").await;
+            let epoch = lane.origin().epoch;
+            if let Some(sets) = self.answered(lane, asked).await? {
+                let lsn = sets.first().map(|set| set.scalar()).transpose()?.and_then(parse_lsn);
+                let lsn = lsn.ok_or_else(|| Error::internal("a primary does not say where its log is"))?;
+                let name = self.group_name(group);
+                self.written.positions.advance(&name, Position { epoch, lsn });
+                self.written.unknown.remove(&group);
+                return Ok(());
+            }
+        }
+    }
+
+    /// `atoll.session_token()`: what the session has committed and seen, for another session to read no less.
+    ///
+    /// # Errors
+    /// As [`Session::hold`].
+    pub(super) async fn session_token(&mut self) -> Result<String> {
+        for group in self.written.unknown.clone() {
+            self.learn_position(group).await?;
+        }
+        Ok(self.written.positions.to_string())
+    }
+
+    /// `SET atoll.session_token`: takes over what another session has committed and seen.
+    ///
+    /// # Errors
+    /// 22023 when it is no token.
+    pub(super) fn take_token(&mut self, token: &str) -> Result<()> {
+        let positions = Positions::parse(token).ok_or_else(|| {
+            Error::sql(sqlstate::INVALID_PARAMETER_VALUE, format!("\"{token}\" is not a session token"))
+                .with_hint("SELECT atoll.session_token() gives one.")
+        })?;
+        self.written.positions.merge(&positions);
+        Ok(())
+    }
+
+    /// The least epoch of a group's primary that has what the session has seen.
+    pub(super) fn epoch_seen(&self, group: &str) -> u64 {
+        self.written.positions.of(group).map_or(0, |position| position.epoch)
+    }
+
+    /// Whether a statement that failed on a replica is to be run again on the primary, which may know better: what is not there yet, or what
+    /// replaying stands in the way of.
+    pub(super) fn runs_on_primary(&mut self, error: &Error, mark: super::client::Mark) -> bool {
+        let failed = matches!(error, Error::Server(_) | Error::Told { .. });
+        let again = failed
+            && self.used_replica
+            && self.transaction.is_none()
+            && error.sqlstate() != sqlstate::QUERY_CANCELED
+            && self.client.is_unseen(mark);
+        if again {
+            self.client.rewind(mark);
+            metrics::counter!("atoll_coordinator_retries_total").increment(1);
+        }
+        again
+    }
+}
+
+/// Checks a value of one of the session's settings for reads; whether it is one.
+///
+/// # Errors
+/// 22023 for a value that says nothing.
+pub fn check_setting(name: &str, value: &str) -> Result<bool> {
+    let (valid, hint) = match name {
+        "atoll.read_preference" => {
+            (Preference::named(value).is_some(), "Available values: primary, replica, nearest, any.")
+        }
+        "atoll.max_lag_bytes" => {
+            (parse_bytes(value).is_some(), "Valid units are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\".")
+        }
+        "atoll.max_lag_ms" => {
+            (parse_milliseconds(value).is_some(), "Valid units are \"ms\", \"s\", \"min\", and \"h\".")
+        }
+        _ => return Ok(false),
+    };
+    if valid {
+        return Ok(true);
+    }
+    let message = format!("invalid value for parameter \"{name}\": \"{value}\"");
+    Err(Error::sql(sqlstate::INVALID_PARAMETER_VALUE, message).with_hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_take_units() {
+        assert_eq!(
+            ["0", "16MB", "1 kB", "MB", "-1", "1XB"].map(parse_bytes),
+            [Some(0), Some(16 << 20), Some(1 << 10), None, None, None]
+        );
+        assert_eq!(["250", "10s", "2min"].map(parse_milliseconds), [Some(250), Some(10_000), Some(120_000)]);
+        assert!(check_setting("atoll.read_preference", "Any").is_ok_and(|own| own));
+        assert!(check_setting("atoll.read_preference", "secondary").is_err());
+        assert!(check_setting("atoll.merge_engine", "auto").is_ok_and(|own| !own));
+    }
+
+    #[test]
+    fn settings_fall_back_to_the_configuration() {
+        let config = Config::default();
+        let default = Reads::of(&Settings::default(), &config);
+        assert_eq!((default.preference, default.max_lag_bytes), (Preference::Primary, config.max_lag_bytes));
+        let set = Settings::default().with("atoll.read_preference", Some("ANY")).with("atoll.max_lag_ms", Some("2s"));
+        let own = Reads::of(&set, &config);
+        assert_eq!((own.preference, own.max_lag_ms()), (Preference::Any, 2_000));
+    }
+}
