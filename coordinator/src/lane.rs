@@ -12,7 +12,7 @@ use atoll_proto::v1::{
     CancelRequest, Fragment, FragmentDone, LaneOpen, LaneOpened, LaneReply, LaneRequest, lane_reply, lane_request,
 };
 use atoll_wire::backend::{self, Column, ErrorFields, decode};
-use atoll_wire::frames::next_frame;
+use atoll_wire::frames::{next_frame, peek};
 use atoll_wire::frontend;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
@@ -87,6 +87,7 @@ pub enum Reply {
 
 /// A read that is given up when its replica is ejected.
 struct Hedged {
+    ejection: CancellationToken,
     ejected: Pin<Box<WaitForCancellationFutureOwned>>,
     progress: Arc<Progress>,
 }
@@ -251,9 +252,15 @@ impl Lane {
     pub fn hedge(&mut self, progress: Option<Arc<Progress>>) {
         let hedged = self.reads_for.as_ref().zip(progress);
         self.hedged = hedged.map(|(target, progress)| {
-            let ejected = Box::pin(target.ejection().cancelled_owned());
-            Hedged { ejected, progress }
+            let ejection = target.ejection();
+            Hedged { ejected: Box::pin(ejection.clone().cancelled_owned()), ejection, progress }
         });
+    }
+
+    /// Whether it is cut off on this side: nothing more comes, and nobody is to be waited for.
+    pub fn is_given_up(&self) -> bool {
+        let ejected = |hedged: &Hedged| hedged.ejection.is_cancelled() && !hedged.progress.has_seen();
+        self.is_fenced() || self.hedged.as_ref().is_some_and(ejected)
     }
 
     fn note_sent(&mut self) {
@@ -318,6 +325,13 @@ impl Lane {
     /// # Errors
     /// [`Error::LaneLost`].
     pub async fn send_fragment(&mut self, mut fragment: Fragment) -> Result<()> {
+        if let Some(said) = self.unread.take() {
+            let mut said = BytesMut::from(said);
+            self.hear(&mut said)?;
+            if !said.is_empty() {
+                return Err(self.unsent("the backend ended"));
+            }
+        }
         self.busy = true;
         self.fragment = true;
         if self.is_fenced() {
@@ -345,7 +359,7 @@ impl Lane {
         };
         let hedged = self.hedged.as_mut();
         let ejected = async {
-            if let Some(Hedged { ejected, progress }) = hedged {
+            if let Some(Hedged { ejected, progress, .. }) = hedged {
                 ejected.await;
                 if !progress.has_seen() {
                     return;
@@ -488,6 +502,7 @@ impl Lane {
                     _ => {}
                 }
             }
+            self.hear(&mut chunk)?;
             if !chunk.is_empty() {
                 // The answer to what was sent behind.
                 self.unread = Some(chunk.freeze());
@@ -497,6 +512,29 @@ impl Lane {
             Some(fields) => Err(Error::Server(Box::new(fields))),
             None => Ok(sets),
         }
+    }
+
+    /// Takes in what a backend says unasked, from the front of `frames`; its last words stay.
+    ///
+    /// # Errors
+    /// 08P01 for what is no frame.
+    fn hear(&mut self, frames: &mut BytesMut) -> Result<()> {
+        while let Some((tag @ (b'A' | b'N' | b'S'), length)) =
+            peek(frames).filter(|(_, length)| *length <= frames.len())
+        {
+            let body = &frames[5..length];
+            match tag {
+                b'A' => self.aside.extend_from_slice(&frames[..length]),
+                b'S' => {
+                    let (name, value) = decode::parameter_status(body)?;
+                    self.parameters.insert(name.to_owned(), value.to_owned());
+                }
+                _ if self.last_word(&decode::error_fields(body)?).is_some() => return Ok(()),
+                _ => {}
+            }
+            let _ = frames.split_to(length);
+        }
+        Ok(())
     }
 
     /// Parses a statement and has it described, without running it.

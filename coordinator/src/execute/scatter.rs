@@ -215,7 +215,7 @@ pub fn fragment_error(lane: &Lane, done: &FragmentDone) -> Result<()> {
 
 /// Stops a lane's fragment, whose rows nobody wants any more, and reads what it still says.
 pub async fn discard_rest(lane: &mut Lane) {
-    while lane.busy {
+    while lane.busy && !lane.is_given_up() {
         if let Err(error) = cancel(lane.channel(), lane.backend_pid).await {
             tracing::debug!(%error, "a fragment could not be stopped; it is read to its end");
         }

@@ -83,6 +83,11 @@ pub enum Change {
 }
 
 impl Health {
+    /// The node is asked anew, on another connection.
+    pub fn begin(&mut self) {
+        self.asked = None;
+    }
+
     /// A probe was sent.
     pub fn ask(&mut self, now: Instant) {
         self.asked.get_or_insert(now);

@@ -49,6 +49,7 @@ pub async fn run(routing: Weak<Routing>, control: Arc<Control>) {
 
 /// Asks one node, for as long as it is what it is.
 async fn ask(target: Arc<Target>, control: Arc<Control>) {
+    target.begin_asking();
     loop {
         if let Err(error) = keep_asking(&target, &control).await {
             tracing::debug!(%error, node = target.node.name, "a node cannot be asked how far it is");

@@ -34,9 +34,15 @@ pub struct Target {
     pub fence: CancellationToken,
     /// Statements that this coordinator has there.
     pub in_use: Arc<AtomicUsize>,
+    conduct: Arc<Conduct>,
     numbers: Mutex<Numbers>,
     /// Replayed (or written) up to here, at least.
     lsn: AtomicU64,
+}
+
+/// How a node has behaved, whatever it was meanwhile: who stutters may look like gone and back.
+#[derive(Default)]
+struct Conduct {
     health: Mutex<Health>,
     /// Cancelled, and made anew, at each ejection.
     ejection: Mutex<CancellationToken>,
@@ -59,7 +65,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Target {
-    fn new(node: &Node, group: &str, state: &NodeState, in_use: Arc<AtomicUsize>) -> Self {
+    fn new(node: &Node, group: &str, state: &NodeState, in_use: Arc<AtomicUsize>, conduct: Arc<Conduct>) -> Self {
         let numbers = Numbers { heard: Instant::now(), lag_bytes: 0, lag_ms: 0, load: 0.0, latency: 0.0 };
         Self {
             group: group.to_owned(),
@@ -69,11 +75,9 @@ impl Target {
             term: TERMS.fetch_add(1, Ordering::Relaxed),
             fence: CancellationToken::new(),
             in_use,
+            conduct,
             numbers: Mutex::new(numbers),
             lsn: AtomicU64::new(0),
-            health: Mutex::default(),
-            ejection: Mutex::default(),
-            is_out: AtomicBool::new(false),
         }
     }
 
@@ -107,57 +111,62 @@ impl Target {
 
     /// Cancelled when it is ejected from now on.
     pub fn ejection(&self) -> CancellationToken {
-        lock(&self.ejection).clone()
+        lock(&self.conduct.ejection).clone()
     }
 
     /// Notes how long a statement took to be answered.
     pub fn measure(&self, took: Duration) {
-        lock(&self.health).measure(Instant::now(), took);
+        lock(&self.conduct.health).measure(Instant::now(), took);
         let mut numbers = lock(&self.numbers);
         let seconds = took.as_secs_f64();
         numbers.latency =
             if numbers.latency == 0.0 { seconds } else { numbers.latency + LATENCY_GAIN * (seconds - numbers.latency) };
     }
 
+    /// Questions to what it was before are not answered any more.
+    pub(super) fn begin_asking(&self) {
+        lock(&self.conduct.health).begin();
+    }
+
     pub(super) fn asked(&self) {
-        lock(&self.health).ask(Instant::now());
+        lock(&self.conduct.health).ask(Instant::now());
     }
 
     pub(super) fn answered(&self) {
-        lock(&self.health).answer(Instant::now());
+        lock(&self.conduct.health).answer(Instant::now());
     }
 
     /// Whether it is left alone now.
     pub fn is_out(&self) -> bool {
-        self.is_out.load(Ordering::Relaxed)
+        self.conduct.is_out.load(Ordering::Relaxed)
     }
 
     /// Looks at it beside the other nodes of its group.
     pub(super) fn look(&self, others: &[Health]) {
-        let Some(change) = lock(&self.health).look(others, Instant::now()) else { return };
+        let Some(change) = lock(&self.conduct.health).look(others, Instant::now()) else { return };
         let (group, node) = (self.group.as_str(), self.node.name.as_str());
         match change {
             Change::Ejected => {
-                self.is_out.store(true, Ordering::Relaxed);
-                std::mem::take(&mut *lock(&self.ejection)).cancel();
+                self.conduct.is_out.store(true, Ordering::Relaxed);
+                std::mem::take(&mut *lock(&self.conduct.ejection)).cancel();
                 metrics::counter!("atoll_coordinator_ejections_total", "node" => node.to_owned()).increment(1);
                 tracing::warn!(group, node, "the node answers far later than the others: it gets no reads for a while");
             }
             Change::Restored => {
-                self.is_out.store(false, Ordering::Relaxed);
+                self.conduct.is_out.store(false, Ordering::Relaxed);
                 tracing::info!(group, node, "the node answers in good time again: it gets reads, more and more");
             }
         }
     }
 
     pub(super) fn health(&self) -> Health {
-        lock(&self.health).clone()
+        lock(&self.conduct.health).clone()
     }
 
     fn candidate(&self, now: Instant) -> Candidate {
         let numbers = *lock(&self.numbers);
         Candidate {
-            weight: self.node.capacity.max(f64::MIN_POSITIVE) * lock(&self.health).share(now),
+            weight: self.node.capacity.max(f64::MIN_POSITIVE) * lock(&self.conduct.health).share(now),
             in_flight: self.in_use.load(Ordering::Relaxed),
             load: numbers.load,
             latency: numbers.latency,
@@ -205,8 +214,9 @@ pub struct Routing {
     now: ArcSwap<Targets>,
     /// One change at a time.
     changing: Mutex<()>,
-    /// By node: outlives the targets.
+    /// By node, like what follows: outlives the targets.
     in_use: Mutex<HashMap<String, Arc<AtomicUsize>>>,
+    conduct: Mutex<HashMap<String, Arc<Conduct>>>,
     /// When a session last asked for a replica, as milliseconds since `start`, plus 1.
     wanted: AtomicU64,
     start: Instant,
@@ -219,6 +229,7 @@ impl Routing {
             now: ArcSwap::default(),
             changing: Mutex::default(),
             in_use: Mutex::default(),
+            conduct: Mutex::default(),
             wanted: AtomicU64::new(0),
             start: Instant::now(),
         }
@@ -239,7 +250,8 @@ impl Routing {
             Some(target) if serves && target.is(node, state) => target.hear(state),
             _ => {
                 let target = serves.then(|| {
-                    let target = Target::new(node, group, state, self.in_use(&node.name));
+                    let conduct = lock(&self.conduct).entry(node.name.clone()).or_default().clone();
+                    let target = Target::new(node, group, state, self.in_use(&node.name), conduct);
                     target.hear(state);
                     Arc::new(target)
                 });

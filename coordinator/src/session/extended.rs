@@ -503,6 +503,7 @@ impl Session {
             self.route = self.route_of(statement);
         }
         self.used_replica = false;
+        self.runs_alone = self.transaction.is_none();
         let outcome = loop {
             let (mut held, prelude) = match self.hold(place, &path).await {
                 Ok(held) => held,

@@ -68,8 +68,10 @@ impl Session {
                 prelude.is_fresh = true;
                 set_path(&mut lane, path, &mut prelude);
                 let transaction = self.transaction.as_mut().expect("checked above");
+                let reads_only = lane.reads_for.is_some();
                 for sql in transaction.opening(place) {
-                    prelude.push(&sql);
+                    // A transaction beside one that is READ ONLY may write, but not there.
+                    prelude.push(&if reads_only { sql.replace("READ WRITE", "READ ONLY") } else { sql });
                 }
                 // What is in force when the block opens is what a rollback gives back.
                 return Ok((Held::Joined(transaction.join(place, lane)), prelude));

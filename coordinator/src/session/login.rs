@@ -491,6 +491,7 @@ impl Session {
                 reads: Reads::of(&settings, &worker.cluster.config),
                 route: Default::default(),
                 used_replica: false,
+                runs_alone: false,
                 last_node: None,
                 written: Default::default(),
                 startup_settings: settings.clone(),

@@ -91,6 +91,8 @@ pub struct Session {
     /// Where the reads of the statement that runs go, and whether a replica was asked.
     route: Route,
     used_replica: bool,
+    /// The statement that runs is its own transaction.
+    runs_alone: bool,
     /// The node that answered the last relayed statement.
     last_node: Option<String>,
     written: Written,

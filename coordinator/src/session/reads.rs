@@ -160,7 +160,8 @@ impl Session {
             };
             match self.lane_of(&target, place, path, need, position).await {
                 Ok(Some(mut lane)) => {
-                    if self.transaction.is_none() {
+                    // What can be run again on another node need not be waited for.
+                    if self.runs_alone {
                         lane.hedge(Some(self.client.progress()));
                     }
                     metrics::counter!("atoll_coordinator_replica_reads_total", "node" => target.node.name.clone())

@@ -206,6 +206,7 @@ impl Session {
         let mut times = 0;
         self.route = self.route_of(statement);
         self.used_replica = false;
+        self.runs_alone = self.transaction.is_none();
         let outcome = loop {
             let mark = self.client.mark();
             let alone = self.transaction.is_none();
