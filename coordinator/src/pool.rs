@@ -94,7 +94,7 @@ pub struct Pool {
 #[derive(Default)]
 struct State {
     /// Most recently used last.
-    idle: Vec<(LaneKey, Lane)>,
+    idle: Vec<(LaneKey, Box<Lane>)>,
     /// Idle ones included.
     open: usize,
     /// Another pool has taken its place: nothing is kept any more.
@@ -124,7 +124,7 @@ impl State {
 
 /// A lane taken from a pool; goes back with [`Pooled::release`], or ends its backend when dropped.
 pub struct Pooled {
-    lane: Option<Lane>,
+    lane: Option<Box<Lane>>,
     key: LaneKey,
     pool: Arc<Pool>,
     /// The slot went back with the lane.
@@ -176,7 +176,7 @@ impl Pool {
                 Claim::Idle(mut lane) => {
                     lane.ignore_unasked();
                     let mut pooled = self.slot(key);
-                    pooled.lane = Some(*lane);
+                    pooled.lane = Some(lane);
                     return Ok(pooled);
                 }
                 Claim::Slot => return self.open(key).await,
@@ -208,7 +208,7 @@ impl Pool {
             } else if fit == Fit::Kept {
                 break true;
             } else {
-                return Claim::Idle(Box::new(state.idle.remove(index).1));
+                return Claim::Idle(state.idle.remove(index).1);
             }
         };
         // Half: as many transactions that began elsewhere can join as may begin here, so that of two groups neither waits for the other.
@@ -230,7 +230,7 @@ impl Pool {
             && only_kept
             && let Some(oldest) = state.idle.iter().position(|(idle_key, _)| idle_key == key)
         {
-            return Claim::Idle(Box::new(state.idle.remove(oldest).1));
+            return Claim::Idle(state.idle.remove(oldest).1);
         }
         while is_full(state) && !state.idle.is_empty() {
             state.idle.remove(0);
@@ -266,11 +266,11 @@ impl Pool {
         };
         let mut lane = Lane::open(&self.channel, spec).await?;
         lane.reads_for = self.origin.replica.clone();
-        pooled.lane = Some(lane);
+        pooled.lane = Some(Box::new(lane));
         Ok(pooled)
     }
 
-    fn put_back(&self, lane: Option<(LaneKey, Lane)>) {
+    fn put_back(&self, lane: Option<(LaneKey, Box<Lane>)>) {
         let mut state = self.state();
         match lane {
             Some(entry) if !state.retired => state.idle.push(entry),

@@ -39,8 +39,11 @@ pub type GroupRpc = GroupClient<InterceptedService<Channel, Token>>;
 pub struct Control {
     token: Token,
     leaders: Arc<Leaders>,
-    channels: Mutex<HashMap<String, (String, String, Arc<NodeChannel>)>>,
+    channels: Mutex<HashMap<String, Known>>,
 }
+
+/// A channel, and to which address and socket.
+type Known = (String, String, Arc<NodeChannel>);
 
 impl Control {
     pub fn new(token: Token, leaders: Arc<Leaders>) -> Self {

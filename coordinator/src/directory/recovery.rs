@@ -246,18 +246,17 @@ pub async fn conclude(
 ) -> Result<bool> {
     let deadline = Instant::now() + within;
     let directory = keeper.directory();
-    let mut commit = decided;
-    while !decided {
+    let commit = loop {
+        if decided {
+            break true;
+        }
         match decide(&keeper.control, &directory, Some(database), gid).await {
-            Ok(decision) => {
-                commit = decision;
-                break;
-            }
+            Ok(decision) => break decision,
             Err(error) if Instant::now() >= deadline => return Err(error),
             Err(error) => tracing::debug!(%error, gid, "home does not say yet whether a transaction commits"),
         }
         tokio::time::sleep(AGAIN_AFTER).await;
-    }
+    };
     join_all(parts.iter().map(async |part| {
         while let Err(error) = finish(&keeper.control, &part.group, &part.database, &part.name, commit).await {
             if Instant::now() >= deadline {

@@ -1,6 +1,8 @@
 //! The text that stands for Atoll's own relations in a catalog query: their rows of this moment as VALUES, with every column's type given,
 //! so that no rows at all work, too.
 
+use std::sync::atomic::Ordering;
+
 use atoll_planner::directory::{Colocation, Directory, Group, Table, TableName};
 use atoll_planner::plan::{SizeFunction, VirtualRelation};
 use atoll_planner::{quote_identifier, quote_literal};
@@ -12,6 +14,7 @@ use super::nodes::NodeReport;
 use super::sizes::{Sizes, measure};
 use crate::error::Result;
 use crate::facts::DatabaseFacts;
+use crate::routing::Routing;
 
 /// A relation to be: columns with their types, and rows of SQL expressions.
 struct Relation {
@@ -85,8 +88,11 @@ pub async fn sql(relation: VirtualRelation, keeper: &Keeper, facts: &DatabaseFac
                 ("timeline", "int"),
                 ("disk_free_bytes", "bigint"),
                 ("reason", "text"),
+                ("ejected", "boolean"),
+                ("in_use", "int"),
             ];
-            Relation { columns, rows: keeper.nodes().iter().map(node_row).collect() }.sql()
+            let rows = keeper.nodes().iter().map(|report| node_row(report, keeper.routing())).collect();
+            Relation { columns, rows }.sql()
         }
         VirtualRelation::AtollEvents => {
             let columns = &[
@@ -256,8 +262,10 @@ fn ranges_of(colocation: &Colocation, position: usize) -> Option<String> {
     (!ranges.is_empty()).then(|| ranges.join(", "))
 }
 
-fn node_row(report: &NodeReport) -> Vec<String> {
+fn node_row(report: &NodeReport, routing: &Routing) -> Vec<String> {
     let state = report.shown();
+    let ejected = routing.replica(&report.group, &report.node.name).is_some_and(|target| target.is_out());
+    let in_use = routing.in_use(&report.node.name).load(Ordering::Relaxed);
     vec![
         text(&report.node.name),
         text(&report.group),
@@ -279,6 +287,8 @@ fn node_row(report: &NodeReport) -> Vec<String> {
         state.timeline.to_string(),
         state.disk_free_bytes.to_string(),
         text(&state.reason),
+        ejected.to_string(),
+        in_use.to_string(),
     ]
 }
 

@@ -154,7 +154,7 @@ pub struct Outer {
 /// As PostgreSQL reads a Boolean setting.
 fn is_on(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
-    value == "1" || value == "on" || (value.len() >= 1 && ("true".starts_with(&value) || "yes".starts_with(&value)))
+    value == "1" || value == "on" || (!value.is_empty() && ("true".starts_with(&value) || "yes".starts_with(&value)))
 }
 
 static TRANSACTIONS: AtomicU64 = AtomicU64::new(1);
