@@ -1,20 +1,28 @@
 //! `atoll group`: who leads a group, and what the group promises.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use atoll_control::record::GroupRecord;
 use atoll_proto::v1::group_request::Action;
 use atoll_proto::v1::{
-    ForceFailoverRequest, GroupRequest, GroupStatus, HistoryRequest, NodeState, PauseRequest, SetPolicyRequest,
-    SwitchoverRequest,
+    ForceFailoverRequest, GroupRequest, GroupStatus, HistoryRequest, NodeState, NodeStatus, PauseRequest,
+    SetPolicyRequest, SwitchoverRequest,
 };
 use clap::Subcommand;
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
 
 use crate::history;
 use crate::options::Settings;
 use crate::output;
+use crate::process::POLL;
 use crate::reach::{Reached, Target};
 use crate::rpc;
 use crate::status::human_bytes;
+
+/// How long a new primary may take until clients are let in.
+const SUCCESSOR_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -73,10 +81,35 @@ pub async fn run(settings: &Settings, command: Command) -> anyhow::Result<()> {
             (group.clone(), Action::SetPolicy(SetPolicyRequest { group, synchronous, strict }))
         }
     };
-    reached.group(&group)?;
-    let message = ask(&mut reached, &group, "", action).await.map_err(rpc::plain)?;
+    let epoch = reached.group(&group)?.epoch;
+    let moves = matches!(action, Action::Switchover(_));
+    let mut message = ask(&mut reached, &group, "", action).await.map_err(rpc::plain)?;
+    if moves {
+        message = successor(&reached, &group, epoch).await?;
+    }
     report(settings, &group, &message);
     Ok(())
+}
+
+/// Waits for whoever leads a group in a later epoch to let clients in. Returns a sentence about it.
+async fn successor(reached: &Reached, name: &str, epoch: u64) -> anyhow::Result<String> {
+    let group = reached.group(name)?;
+    let deadline = Instant::now() + SUCCESSOR_WITHIN;
+    loop {
+        let ask = async |node: &NodeStatus| rpc::node_state(&node.agent_address, &reached.token).await;
+        let states = join_all(group.nodes.iter().map(ask)).await;
+        let leads = |state: &NodeState| state.role == "primary" && state.epoch > epoch;
+        if let Some(state) = states.into_iter().flatten().find(leads) {
+            return Ok(format!("{} is the primary of {name}", state.name));
+        }
+        if Instant::now() >= deadline {
+            let seconds = SUCCESSOR_WITHIN.as_secs();
+            bail!(
+                "the old primary of {name} has stepped down, but no other serves after {seconds} s; see `atoll group history {name}`"
+            );
+        }
+        sleep(POLL).await;
+    }
 }
 
 /// Passes an action on to the group's leader, or to `node` unless it is empty. Returns what was done.
@@ -106,8 +139,9 @@ async fn failover(settings: &Settings, reached: &mut Reached, name: &str, to: Op
     output::confirm("Go on?", settings.yes)?;
     let node = candidate.name.clone();
     let action = Action::ForceFailover(ForceFailoverRequest { group: name.to_owned() });
-    let message = ask(reached, name, &node, action).await.map_err(rpc::plain)?;
-    report(settings, name, &message);
+    let epoch = reached.group(name)?.epoch;
+    ask(reached, name, &node, action).await.map_err(rpc::plain)?;
+    report(settings, name, &successor(reached, name, epoch).await?);
     Ok(())
 }
 

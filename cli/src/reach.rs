@@ -53,6 +53,7 @@ impl Target {
 /// A coordinator that answered.
 pub struct Reached {
     pub admin: Admin,
+    pub token: Token,
     /// What it said.
     pub status: StatusReply,
 }
@@ -66,7 +67,7 @@ impl Reached {
         let mut failures = Vec::new();
         for address in target.addresses() {
             match rpc::cluster_status(&address, token).await {
-                Ok(status) => return Ok(Self { admin: rpc::admin(&address, token)?, status }),
+                Ok(status) => return Ok(Self { admin: rpc::admin(&address, token)?, token: token.clone(), status }),
                 Err(error) => failures.push(format!("{address}: {error:#}")),
             }
         }

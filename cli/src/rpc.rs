@@ -69,6 +69,6 @@ pub async fn drain(address: &str, token: &Token, at_most: Duration) -> anyhow::R
 pub fn plain(status: tonic::Status) -> anyhow::Error {
     match status.message() {
         "" => anyhow::anyhow!(status.code().description()),
-        message => anyhow::anyhow!("{message} ({})", status.code().description()),
+        message => anyhow::anyhow!("{message}"),
     }
 }

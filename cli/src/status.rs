@@ -334,12 +334,11 @@ impl Status {
         let mut nodes = table(header, &[4, 5, 6, 8, 9, 11, 13]);
         for group in &self.groups {
             for node in &group.nodes {
-                let reason = if node.reason.is_empty() { String::new() } else { format!(" ({})", node.reason) };
                 nodes.add_row([
                     format!("{}{}", group.name, if group.home { " (home)" } else { "" }),
                     node.name.clone(),
                     node.role.clone(),
-                    format!("{}{reason}", node.state),
+                    node.state.clone(),
                     if node.epoch == 0 { group.epoch } else { node.epoch }.to_string(),
                     node.lease(),
                     node.lag(),
@@ -353,7 +352,10 @@ impl Status {
                 ]);
             }
         }
-        trimmed(&nodes)
+        // Too long for the table.
+        let reasons = self.groups.iter().flat_map(|group| &group.nodes).filter(|node| !node.reason.is_empty());
+        let reasons: String = reasons.map(|node| format!("\n{}: {}", node.name, node.reason)).collect();
+        trimmed(&nodes) + &reasons
     }
 }
 

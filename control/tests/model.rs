@@ -495,10 +495,17 @@ fn check(group: Group) {
 
 #[test]
 fn nothing_acknowledged_is_lost_whatever_the_clocks_do() {
-    check(Group { strict: false, timely: false, writes: 2, expiries: 2, crashes: 1, epochs: 3 });
+    check(Group { strict: false, timely: false, writes: 1, expiries: 1, crashes: 1, epochs: 2 });
+}
+
+/// Takes minutes: `cargo test --release -p atoll-control --test model -- --ignored`.
+#[test]
+#[ignore = "millions of states"]
+fn nor_through_two_elections() {
+    check(Group { strict: false, timely: false, writes: 1, expiries: 2, crashes: 0, epochs: 3 });
 }
 
 #[test]
 fn one_node_serves_while_clocks_keep_within_the_bound() {
-    check(Group { strict: true, timely: true, writes: 2, expiries: 2, crashes: 1, epochs: 3 });
+    check(Group { strict: true, timely: true, writes: 1, expiries: 1, crashes: 1, epochs: 2 });
 }

@@ -21,7 +21,7 @@ use crate::governor::standing::{Role, Standing};
 use crate::lanes::handover::Handovers;
 use crate::lanes::slots::Slots;
 use crate::meters::Meters;
-use crate::postgres::Status;
+use crate::postgres::{Phase, Status};
 use crate::settings::Settings;
 
 /// How often a watcher hears from the node when nothing changes.
@@ -89,7 +89,9 @@ impl Shared {
             capacity: member.capacity,
         });
         let left = group.lease.tenure().map_or(0, |tenure| tenure.deadline.saturating_sub(now_ms()));
-        let reason = if state.reason.is_empty() { standing.reason } else { state.reason.clone() };
+        // While it starts, what it waits for says more.
+        let says_more = state.reason.is_empty() || state.state == Phase::Starting.name() && !standing.reason.is_empty();
+        let reason = if says_more { standing.reason } else { state.reason.clone() };
         NodeState {
             role: standing.role.name().into(),
             epoch: standing.epoch,

@@ -31,7 +31,7 @@ const TESTS: &[(&str, Test)] = &[
     ("taken_port_is_named", taken_port_is_named),
     ("missing_postgres_is_named", missing_postgres_is_named),
     ("wrong_usage_exits_2", wrong_usage_exits_2),
-    ("replicas_are_refused", replicas_are_refused),
+    ("replicas_take_over", replicas_take_over),
     ("password_is_asked_for", password_is_asked_for),
 ];
 
@@ -300,14 +300,39 @@ fn wrong_usage_exits_2() -> Result<()> {
     Ok(())
 }
 
-fn replicas_are_refused() -> Result<()> {
-    let mut command = std::process::Command::new(sibling("atoll")?);
-    command.args(["up", "--detach", "--replicas", "1", "--dir", "/tmp/atoll-test-replicas"]);
-    let output = run_within(&mut command, Duration::from_secs(30))?;
-    ensure!(matches!(output.status.code(), Some(1 | 2)), "{}", shown(&output));
-    ensure!(String::from_utf8_lossy(&output.stderr).contains("replica"), "{}", shown(&output));
-    ensure!(!fs::exists("/tmp/atoll-test-replicas")?, "a refused start leaves its folder");
-    Ok(())
+/// The names of a group's nodes in a role.
+fn nodes_as(status: &Value, group: usize, role: &str) -> Result<Vec<String>> {
+    let nodes = status["groups"][group]["nodes"].as_array().context("no nodes")?;
+    let named = nodes.iter().filter(|node| node["role"] == role).filter_map(|node| node["name"].as_str());
+    Ok(named.map(str::to_owned).collect())
+}
+
+fn replicas_take_over() -> Result<()> {
+    let mut options = ClusterOptions::new(2, 4);
+    options.arguments = vec!["--replicas".into(), "1".into()];
+    let cluster = Cluster::start_with(&options)?;
+    fill(&cluster)?;
+    let status = cluster.status()?;
+    for group in 0..2 {
+        let roles = (nodes_as(&status, group, "primary")?.len(), nodes_as(&status, group, "replica")?.len());
+        ensure!(roles == (1, 1), "{status}");
+    }
+    let successor = nodes_as(&status, 1, "replica")?;
+    let arguments = ["group", "switchover", "g2"].map(str::to_owned);
+    let switched = cluster.atoll(&arguments, Duration::from_secs(60))?;
+    ensure!(switched.status.success(), "{}", shown(&switched));
+    check_filled(&cluster)?;
+    execute(&cluster, "INSERT INTO kept VALUES (2000, 'after'), (2001, 'after'), (2002, 'after'), (2003, 'after')")?;
+    let deadline = Instant::now() + BACK_MAX;
+    loop {
+        let status = cluster.status()?;
+        let (primary, replica) = (nodes_as(&status, 1, "primary")?, nodes_as(&status, 1, "replica")?);
+        if primary == successor && replica.len() == 1 {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "group g2 is not whole: {status}\n{}", cluster.log_tails());
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn password_is_asked_for() -> Result<()> {

@@ -302,7 +302,12 @@ impl Governor {
             Observation::Starting { reason, .. } => standing.reason = reason.clone(),
             Observation::Unresponsive { .. } => standing.reason = "PostgreSQL does not answer".into(),
             Observation::Down { last_exit } => {
-                standing.reason = format!("PostgreSQL is down {last_exit}").trim().into()
+                let why = match &self.view {
+                    None => "the lease store has not answered; ",
+                    Some(view) if view.leader.is_none() => "nobody leads the group; ",
+                    Some(_) => "",
+                };
+                standing.reason = format!("{why}PostgreSQL is down {last_exit}").trim().into()
             }
         }
         standing
