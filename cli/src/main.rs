@@ -19,6 +19,7 @@ mod reach;
 mod rpc;
 mod status;
 mod supervise;
+mod survival;
 mod up;
 
 use std::process::ExitCode;

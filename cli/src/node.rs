@@ -21,7 +21,7 @@ use crate::output;
 use crate::process::POLL;
 use crate::reach::{Reached, Target};
 use crate::supervise::{self, AGENT_GRACE, Journal};
-use crate::{rpc, up};
+use crate::{rpc, survival, up};
 
 /// A node of which nothing has moved for this long is not waited for any more.
 const STALLED: Duration = Duration::from_secs(300);
@@ -130,6 +130,13 @@ async fn add(
     supervisor.signal(Signal::SIGHUP);
     let token = target.token(settings)?;
     until_streaming(settings, &node, &token).await?;
+    let agents: Vec<_> = Cluster::load(dir)?.nodes_of(group).map(|node| layout::loopback(node.agent_port)).collect();
+    if !survival::wait(&agents, &[&node.name], &token).await {
+        output::say(format_args!(
+            "warning: {group} does not count on {} yet; see `atoll group history {group}`",
+            node.name
+        ));
+    }
     let mut reached = Reached::first(target, &token).await?;
     reached.admin.add_node(up::registration(dir, &node)).await.map_err(rpc::plain)?;
     report(settings, &node.name, "running", &format!("{} is a replica of {group}", node.name));

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use atoll_control::record::GroupRecord;
 use atoll_proto::auth::Token;
 use atoll_proto::channel;
 use atoll_proto::v1::admin_client::AdminClient;
+use atoll_proto::v1::group_client::GroupClient;
 use atoll_proto::v1::node_client::NodeClient;
-use atoll_proto::v1::{DrainRequest, NodeState, StateRequest, StatusReply, StatusRequest};
+use atoll_proto::v1::{DescribeRequest, DrainRequest, NodeState, StateRequest, StatusReply, StatusRequest};
 use tonic::Request;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -35,6 +37,17 @@ pub async fn node_state(address: &str, token: &Token) -> anyhow::Result<NodeStat
     let mut client = NodeClient::with_interceptor(channel::connect_lazy(address, None)?, token.clone());
     let reply = tokio::time::timeout(QUESTION, client.state(Request::new(StateRequest {}))).await;
     Ok(reply.context("no answer within 3 s")?.map_err(plain)?.into_inner())
+}
+
+/// A group's record, as one of its agents last read it.
+///
+/// # Errors
+/// When it does not answer within 3 s, or refuses.
+pub async fn group_record(address: &str, token: &Token) -> anyhow::Result<GroupRecord> {
+    let mut client = GroupClient::with_interceptor(channel::connect_lazy(address, None)?, token.clone());
+    let reply = tokio::time::timeout(QUESTION, client.describe(Request::new(DescribeRequest {}))).await;
+    let reply = reply.context("no answer within 3 s")?.map_err(plain)?.into_inner();
+    serde_json::from_str(&reply.record).context("the group's record")
 }
 
 /// A client for the admin service of the coordinator at `address` (host:port), connected when first used.

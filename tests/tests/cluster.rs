@@ -289,9 +289,15 @@ fn start_fails(options: &ClusterOptions, words: &[&str]) -> Result<()> {
 }
 
 fn wrong_usage_exits_2() -> Result<()> {
-    for arguments in
-        [&["nope"][..], &["up", "--nope"], &["up", "--groups", "x"], &["up", "--groups", "0"], &["status", "extra"]]
-    {
+    for arguments in [
+        &["nope"][..],
+        &["up", "--nope"],
+        &["up", "--groups", "x"],
+        &["up", "--groups", "0"],
+        &["status", "extra"],
+        &["group", "failover", "g1"],
+        &["node", "add"],
+    ] {
         let mut command = std::process::Command::new(sibling("atoll")?);
         command.args(arguments).args(["--dir", "/tmp/atoll-test-wrong-usage"]);
         let output = run_within(&mut command, Duration::from_secs(30))?;

@@ -17,6 +17,7 @@ use crate::output;
 use crate::process::POLL;
 use crate::rpc;
 use crate::supervise::{self, Journal};
+use crate::survival;
 
 /// An agent may have to run initdb first, or to wait for a lease to run out.
 const PRIMARY_DEADLINE: Duration = Duration::from_secs(60);
@@ -100,7 +101,8 @@ impl Start<'_> {
             self.wait_for_sql(&coordinator.name, coordinator.port, cluster.auth, password).await?;
         }
         let (ready, late) = self.wait_for_members(cluster).await?;
-        self.register(cluster, &ready).await?;
+        self.register(cluster, &ready.iter().map(|(node, _)| *node).collect::<Vec<_>>()).await?;
+        self.wait_for_survival(cluster, &ready).await;
         if late.is_empty() {
             return Ok(());
         }
@@ -151,11 +153,11 @@ impl Start<'_> {
         }
     }
 
-    /// Waits until every node is primary or streams. Returns those that do, and those that did not in time, with why.
+    /// Waits until every node is primary or streams. Returns those that do, with their roles, and those that did not in time, with why.
     async fn wait_for_members<'c>(
         &mut self,
         cluster: &'c Cluster,
-    ) -> anyhow::Result<(Vec<&'c Node>, Vec<(&'c Node, String)>)> {
+    ) -> anyhow::Result<(Vec<(&'c Node, String)>, Vec<(&'c Node, String)>)> {
         let mut ready = Vec::new();
         let mut waiting: Vec<&Node> = cluster.nodes.iter().collect();
         let start = Instant::now();
@@ -166,10 +168,10 @@ impl Start<'_> {
             let mut late = Vec::new();
             for (node, seen) in waiting.iter().copied().zip(states) {
                 match seen {
-                    Ok(state) if state.role == "primary" => ready.push(node),
+                    Ok(state) if state.role == "primary" => ready.push((node, state.role)),
                     Ok(state) if state.role == "replica" => {
                         self.say(&format!("{} streams", node.name));
-                        ready.push(node);
+                        ready.push((node, state.role));
                     }
                     seen => late.push((node, shown(&seen))),
                 }
@@ -185,6 +187,21 @@ impl Start<'_> {
             }
             waiting = late.into_iter().map(|(node, _)| node).collect();
             sleep(POLL * 2).await;
+        }
+    }
+
+    /// Waits until the groups count on their replicas.
+    async fn wait_for_survival(&self, cluster: &Cluster, ready: &[(&Node, String)]) {
+        for group in cluster.group_names() {
+            let replicas = ready.iter().filter(|(node, role)| node.group == group && role == "replica");
+            let replicas: Vec<_> = replicas.map(|(node, _)| node.name.as_str()).collect();
+            let agents: Vec<_> = cluster.nodes_of(group).map(|node| layout::loopback(node.agent_port)).collect();
+            if !replicas.is_empty() && !survival::wait(&agents, &replicas, &self.token).await {
+                output::say(format_args!(
+                    "warning: {group} does not count on {} yet; see `atoll group history {group}`",
+                    replicas.join(", ")
+                ));
+            }
         }
     }
 
