@@ -262,7 +262,7 @@ impl Reservation {
     ///
     /// # Errors
     /// [`MergeError::Memory`].
-    pub fn grow(&mut self, bytes: usize) -> Result<(), MergeError> {
+    pub fn grow(&self, bytes: usize) -> Result<(), MergeError> {
         if self.held.size() + bytes > self.bytes_max {
             let detail = format!("The rows that a merge waits for take more than {} bytes.", self.bytes_max);
             return Err(MergeError::Memory { detail });
@@ -277,11 +277,6 @@ impl Reservation {
 }
 
 impl Prepared {
-    /// Whether no row of it comes out before the last one of its inputs has gone in.
-    pub fn holds_rows_back(&self) -> bool {
-        self.inner.query.holds_rows_back()
-    }
-
     /// The schema of the merge's rows, with `pg.oid`, `pg.typmod` and `pg.format` on every field.
     pub fn schema(&self) -> &SchemaRef {
         &self.inner.schema
@@ -314,6 +309,11 @@ impl Prepared {
 }
 
 impl Bound {
+    /// Whether no row of it comes out before the last one of its inputs has gone in.
+    pub fn holds_rows_back(&self) -> bool {
+        self.prepared.query.holds_rows_back()
+    }
+
     /// The schema of the merge's rows, as [`Prepared::schema`].
     pub fn schema(&self) -> &SchemaRef {
         &self.prepared.schema

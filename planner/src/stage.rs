@@ -113,7 +113,7 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
     Ok(Merge {
         fragments,
         sql: edits.apply_text(context.sql, whole),
-        datafusion: joined.is_some(),
+        datafusion,
         catalog,
         joined,
     })

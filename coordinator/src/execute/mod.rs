@@ -7,6 +7,7 @@ mod datafusion;
 mod explain;
 mod insert;
 mod insert_select;
+mod join;
 mod limit;
 mod merge;
 pub mod route;

@@ -15,7 +15,7 @@ use atoll_wire::rows::{ColumnFormat, IpcReader, copy_binary_header, copy_binary_
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, join_all, select};
 
-use super::limit::{Candidate, Limit, apply};
+use super::limit::{Candidate, Known, Limit, apply};
 use super::scatter::{discard_rest, next_batch, request};
 use crate::error::{Error, Result};
 use crate::lane::{Lane, ResultSet};
@@ -184,7 +184,7 @@ impl Session {
             staged[index] = Some(rows);
             let (name, limited, took) = (fragment.name.clone(), !limits.is_empty(), start.elapsed());
             self.work.fragments.push(FragmentWork { name, groups, rows, limited, took });
-            self.limit_candidates(&mut candidates, merge, bound, &staged, index).await?;
+            self.limit_candidates(&mut candidates, merge, bound, (&staged, Known::Staged), index).await?;
         }
         Ok(())
     }
