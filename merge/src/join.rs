@@ -106,6 +106,10 @@ impl Join {
             if may_raise(&term) {
                 refuse!("a condition around a join that may raise an error");
             }
+            // What every branch of an OR says is said for sure; the rest of it stays a condition.
+            for common in common_terms(&term) {
+                self.equalities.extend(self.equality(common));
+            }
             match self.equality(&term) {
                 Some(equality) => self.equalities.push(equality),
                 None if matches!(term, Expr::Literal(crate::datum::Datum::Bool(true))) => {}
@@ -147,6 +151,34 @@ impl Join {
             refuse!("a join that is not by equality");
         }
         Ok(Source::Join(Box::new(self)))
+    }
+}
+
+/// The terms that are in every branch of an OR.
+fn common_terms(term: &Expr) -> Vec<&Expr> {
+    let mut branches = Vec::new();
+    flatten(term, true, &mut branches);
+    let [first, rest @ ..] = branches.as_slice() else { return Vec::new() };
+    if rest.is_empty() {
+        return Vec::new();
+    }
+    let rest: Vec<Vec<&Expr>> = rest.iter().map(|branch| conjuncts_of(branch)).collect();
+    let everywhere = |term: &&Expr| rest.iter().all(|branch| branch.iter().any(|other| other.is_same(term)));
+    conjuncts_of(first).into_iter().filter(everywhere).collect()
+}
+
+fn conjuncts_of(expr: &Expr) -> Vec<&Expr> {
+    let mut terms = Vec::new();
+    flatten(expr, false, &mut terms);
+    terms
+}
+
+/// What OR (or AND) puts together.
+fn flatten<'e>(expr: &'e Expr, or: bool, into: &mut Vec<&'e Expr>) {
+    match expr {
+        Expr::Or(terms) if or => terms.iter().for_each(|term| flatten(term, or, into)),
+        Expr::And(terms) if !or => terms.iter().for_each(|term| flatten(term, or, into)),
+        other => into.push(other),
     }
 }
 

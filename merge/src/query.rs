@@ -206,6 +206,14 @@ impl<'a> Preparer<'a> {
         };
         let mut prepared = match query.body.as_ref() {
             SetExpr::Select(select) => self.select(select, order_by)?,
+            // In parentheses.
+            SetExpr::Query(inner) => {
+                let prepared = self.query(inner)?;
+                if order_by.is_empty() && query.limit_clause.is_none() && query.fetch.is_none() {
+                    return Ok(prepared);
+                }
+                refuse!("ORDER BY or LIMIT behind a SELECT in parentheses");
+            }
             body => {
                 let mut union = self.set(body)?;
                 let scope = Scope::of("", union.outputs.clone());

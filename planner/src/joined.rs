@@ -57,12 +57,7 @@ pub(crate) fn joined(
 }
 
 /// A table at home, in the columns and rows that the statement can need.
-fn home_rows(
-    context: &Context<'_, '_, '_>,
-    index: usize,
-    name: String,
-    names: &HashSet<String>,
-) -> Option<HomeRows> {
+fn home_rows(context: &Context<'_, '_, '_>, index: usize, name: String, names: &HashSet<String>) -> Option<HomeRows> {
     let analysis = context.analysis;
     let occurrence = &analysis.occurrences[index];
     let relation = occurrence.relation?;
@@ -71,8 +66,7 @@ fn home_rows(
     if odd || occurrence.table.sample.is_some() || is_ambiguous(context, index) {
         return None;
     }
-    let all =
-        occurrence.starred || analysis.stars || analysis.natural || analysis.whole_row.is_some() || renamed;
+    let all = occurrence.starred || analysis.stars || analysis.natural || analysis.whole_row.is_some() || renamed;
     let mut columns: Vec<_> = relation.columns.iter().filter(|column| all || names.contains(&column.name)).collect();
     if columns.is_empty() {
         columns.extend(relation.columns.first());

@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::analysis::{Resolved, ScopeId};
 use crate::catalog::{Column, Volatility};
 use crate::edits::append;
-use crate::joined::joined;
 use crate::island::nested_island;
+use crate::joined::joined;
 use crate::names::{Effect, Routine, Target};
 use crate::plan::{CatalogRows, Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
 use crate::reduce::{joined_by, partner_conditions};
@@ -110,13 +110,7 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
         .any(|relation| relation.columns.iter().any(|column| context.is_oddly_collated(column)));
     let datafusion = !collated && catalog.is_empty();
     let joined = if datafusion { joined(context, whole, edits.clone(), &tables, &done, &names) } else { None };
-    Ok(Merge {
-        fragments,
-        sql: edits.apply_text(context.sql, whole),
-        datafusion,
-        catalog,
-        joined,
-    })
+    Ok(Merge { fragments, sql: edits.apply_text(context.sql, whole), datafusion, catalog, joined })
 }
 
 /// A relation of the catalog database, in the columns that the statement can need.

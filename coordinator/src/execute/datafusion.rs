@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
-use atoll_merge::{
-    Bound, Engine, InputColumn, InputError, InputRows, InputSchema, InputStream, MergeError, Parameter,
-};
+use atoll_merge::{Bound, Engine, InputColumn, InputError, InputRows, InputSchema, InputStream, MergeError, Parameter};
 use atoll_planner::directory::GroupIndex;
 use atoll_planner::marks;
 use atoll_planner::plan::{FragmentColumn, Merge};
@@ -111,7 +109,8 @@ impl Session {
         let Run { sent, outcome, .. } = {
             let borrowed = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
             let input = (fragment.name.as_str(), requests);
-            run(&engine, &merge_bound, input, Vec::new(), borrowed, &cancel, (&encoder, &mut self.client, described)).await
+            run(&engine, &merge_bound, input, Vec::new(), borrowed, &cancel, (&encoder, &mut self.client, described))
+                .await
         };
         let too_large = sent == 0 && matches!(&outcome, Err(error) if error.sqlstate() == OUT_OF_MEMORY);
         let mut all = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);

@@ -91,7 +91,8 @@ impl Session {
         }
         let fields = ready.inputs.iter().flat_map(|input| input.schema.fields());
         let timed = |type_oid: Option<u32>| matches!(type_oid, Some(oid::TIMESTAMP | oid::TIMESTAMPTZ));
-        if (in_block || !ready.merge.holds_rows_back()) && fields.into_iter().any(|field| timed(rows::field_oid(field))) {
+        if (in_block || !ready.merge.holds_rows_back()) && fields.into_iter().any(|field| timed(rows::field_oid(field)))
+        {
             // One beyond Arrow's range would be noticed too late.
             return Some("times whose range is not known before rows are sent".to_owned());
         }
@@ -147,8 +148,8 @@ impl Session {
         let room = self.worker.cluster.merge.reserve();
         let mut collected: Vec<Option<Collected>> = ready.inputs.iter().map(|_| None).collect();
         let mut counts = vec![None; ready.inputs.len()];
-        while let Some(next) = (0..candidates.len())
-            .min_by(|left, right| candidates[*left].left.total_cmp(&candidates[*right].left))
+        while let Some(next) =
+            (0..candidates.len()).min_by(|left, right| candidates[*left].left.total_cmp(&candidates[*right].left))
         {
             let Candidate { index, limits, .. } = candidates.remove(next);
             let mut parts = self.input_parts(merge, index, bound).await?;
@@ -159,8 +160,10 @@ impl Session {
                 apply(&limits, part, &mut parameters);
                 let once = !limits.is_empty();
                 let sql = std::mem::take(&mut part.sql);
-                requests
-                    .push((part.group, v1::Fragment { once, ..request(sql, parameters, &ready.formats[index], version) }));
+                requests.push((
+                    part.group,
+                    v1::Fragment { once, ..request(sql, parameters, &ready.formats[index], version) },
+                ));
             }
             let start = Instant::now();
             let mut work = FragmentWork {
@@ -171,9 +174,11 @@ impl Session {
                 took: start.elapsed(),
             };
             if candidates.is_empty() {
-                let others = ready.inputs.iter().zip(collected).filter_map(|(input, there)| {
-                    there.map(|there| (input.name.clone(), there.batches))
-                });
+                let others = ready
+                    .inputs
+                    .iter()
+                    .zip(collected)
+                    .filter_map(|(input, there)| there.map(|there| (input.name.clone(), there.batches)));
                 let others: Vec<_> = others.collect();
                 let (rows, outcome) = self.merge_last(&ready, (&work.name, requests), others, ask, alone).await?;
                 (work.rows, work.took) = (rows, start.elapsed());

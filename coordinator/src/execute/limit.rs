@@ -125,7 +125,8 @@ impl Session {
         for candidate in candidates {
             let Some(fragment) = merge.fragments.get(candidate.index) else { continue };
             if fragment.joined_by.iter().any(|joined| joined.needs.contains(&last)) {
-                (candidate.limits, candidate.left) = self.limits(fragment, bound, (staged, known), candidate.expected).await?;
+                (candidate.limits, candidate.left) =
+                    self.limits(fragment, bound, (staged, known), candidate.expected).await?;
             }
         }
         Ok(())

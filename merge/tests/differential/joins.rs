@@ -138,10 +138,12 @@ fn whole_queries() -> Result<()> {
         "SELECT p.id FROM people p JOIN zones z ON p.zone = z.id AND true WHERE 1 = 1 AND NULL IS NULL ORDER BY 1 OFFSET 3",
         "SELECT p.id FROM people p JOIN zones z ON p.zone = z.id WHERE 1 = 2",
         "SELECT max(n) FROM f WHERE n IN (SELECT n FROM people)",
+        "SELECT sum(o.amount) FROM f o, people p WHERE (p.id = o.person AND o.state = 1 AND p.zone > 0) OR (o.state = 2 AND p.id = o.person AND p.name < 'p3')",
     ] {
         lab.compare(sql, 3, true)?;
     }
     for sql in [
+        "((SELECT id FROM people) ORDER BY id DESC) LIMIT 2",
         // Joined by no equality, by columns that USING merges, by more than rows, with NULLs that NOT IN looks at, and with errors that
         // depend on PostgreSQL's plan.
         "SELECT count(*) FROM people, zones",
