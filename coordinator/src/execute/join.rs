@@ -81,6 +81,26 @@ impl Session {
         outcome
     }
 
+    /// Why PostgreSQL merges what DataFusion could.
+    ///
+    /// # Errors
+    /// What PostgreSQL says of an input.
+    pub(super) async fn not_joined_because(
+        &mut self,
+        merge: &Merge,
+        ready: &Ready,
+        bound: Option<&Bound>,
+        forced: bool,
+    ) -> Result<Option<String>> {
+        if ready.inputs.len() < 2 {
+            return Ok(None);
+        }
+        match self.unjoinable(merge, ready) {
+            None => Ok(self.join_candidates(merge, bound, forced).await?.err()),
+            reason => Ok(reason),
+        }
+    }
+
     /// Why a merge over several inputs is PostgreSQL's, whatever the number of rows.
     fn unjoinable(&self, merge: &Merge, ready: &Ready) -> Option<String> {
         let in_block = self.transaction.is_some();
