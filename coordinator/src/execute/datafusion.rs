@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use atoll_merge::{Bound, Engine, InputColumn, InputError, InputRows, InputSchema, InputStream, MergeError, Parameter};
@@ -84,6 +85,11 @@ impl Session {
         if ready.inputs.len() > 1 {
             return self.join_in_datafusion(merge, ready, ask, forced).await;
         }
+        let hands = self.hands(&merge.fragments[0], statement, bound).await?;
+        if hands > 1 {
+            return self.merge_by_several(merge, &ready, ask, hands).await;
+        }
+        let start = Instant::now();
         let Ready { merge: merge_bound, formats, encoder, description, .. } = ready;
         let (fragment, formats) = (&merge.fragments[0], &formats[0]);
         let engine = self.worker.cluster.merge.clone();
@@ -108,10 +114,10 @@ impl Session {
         let cancel = self.cancel.clone();
         let Run { sent, outcome, .. } = {
             let borrowed = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
-            let input = (fragment.name.as_str(), requests);
-            run(&engine, &merge_bound, input, Vec::new(), borrowed, &cancel, (&encoder, &mut self.client, described))
-                .await
+            let input = (fragment.name.as_str(), with_lanes(requests, borrowed)?);
+            run(&engine, &merge_bound, input, Vec::new(), &cancel, (&encoder, &mut self.client, described)).await
         };
+        self.note_long(fragment, start.elapsed());
         let too_large = sent == 0 && matches!(&outcome, Err(error) if error.sqlstate() == OUT_OF_MEMORY);
         let mut all = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
         for lane in all.values_mut() {
@@ -239,13 +245,21 @@ pub(super) struct Run {
     pub outcome: Result<()>,
 }
 
+/// Each group's request with its lane.
+pub(super) fn with_lanes(
+    requests: Vec<(GroupIndex, Fragment)>,
+    mut lanes: BTreeMap<GroupIndex, &mut Lane>,
+) -> Result<Vec<(&mut Lane, Fragment)>> {
+    let lost = || Error::internal("a group without its lane");
+    requests.into_iter().map(|(group, fragment)| Ok((lanes.remove(&group).ok_or_else(lost)?, fragment))).collect()
+}
+
 /// Starts every group's part of one input and the merge over it and `others`, and moves rows until the end.
 pub(super) async fn run(
     engine: &Engine,
     merge: &Bound,
-    (name, requests): (&str, Vec<(GroupIndex, Fragment)>),
+    (name, requests): (&str, Vec<(&mut Lane, Fragment)>),
     others: Vec<(String, Vec<RecordBatch>)>,
-    mut lanes: BTreeMap<GroupIndex, &mut Lane>,
     cancel: &CancelHandle,
     (encoder, client, described): (&RowEncoder, &mut Client, Option<BytesMut>),
 ) -> Run {
@@ -254,8 +268,7 @@ pub(super) async fn run(
     let outcome = async {
         let mut inputs: Vec<mpsc::Receiver<Result<RecordBatch, InputError>>> = Vec::new();
         let mut pumps = FuturesUnordered::new();
-        for (group, fragment) in requests {
-            let lane = lanes.remove(&group).ok_or_else(|| Error::internal("a group without its lane"))?;
+        for (lane, fragment) in requests {
             cancel.enter(lane);
             lane.send_fragment(fragment).await?;
             let (sender, receiver) = mpsc::channel(BATCHES_AHEAD_MAX);

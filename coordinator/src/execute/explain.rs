@@ -203,7 +203,11 @@ fn fetched<'r>(run: Option<&'r Run>, name: &str) -> Option<&'r FragmentWork> {
 
 fn fetched_line(fetched: &FragmentWork) -> String {
     let limited = if fetched.limited { ", limited by keys" } else { "" };
-    format!("        Fetched: rows={} time={:.3}{limited}", fetched.rows, fetched.took.as_secs_f64() * 1e3)
+    let several = match fetched.fragments > fetched.groups {
+        true => format!(", by {} fragments of {} groups", fetched.fragments, fetched.groups),
+        false => String::new(),
+    };
+    format!("        Fetched: rows={} time={:.3}{limited}{several}", fetched.rows, fetched.took.as_secs_f64() * 1e3)
 }
 
 fn as_text(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run: Option<&Run>) -> Vec<String> {
@@ -270,6 +274,7 @@ fn as_json(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run:
                 shown["Fetched Rows"] = fetched.rows.into();
                 shown["Fetch Time"] = (fetched.took.as_secs_f64() * 1e3).into();
                 shown["Limited By Keys"] = fetched.limited.into();
+                shown["Fragments At A Time"] = fetched.fragments.into();
             }
             shown
         })

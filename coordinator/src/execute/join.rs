@@ -15,7 +15,7 @@ use atoll_wire::rows::{self, IpcReader};
 use bytes::BytesMut;
 use futures_util::future::join_all;
 
-use super::datafusion::{Attempt, BEYOND_ARROW, OUT_OF_MEMORY, Ready, Run, merge_error, run};
+use super::datafusion::{Attempt, BEYOND_ARROW, OUT_OF_MEMORY, Ready, Run, merge_error, run, with_lanes};
 use super::limit::{Candidate, Known, apply};
 use super::scatter::{GroupFragment, discard_rest, next_batch, request};
 use crate::error::{Error, Result};
@@ -189,6 +189,7 @@ impl Session {
             let mut work = FragmentWork {
                 name: ready.inputs[index].name.clone(),
                 groups: parts.len(),
+                fragments: parts.len(),
                 rows: 0,
                 limited: !limits.is_empty(),
                 took: start.elapsed(),
@@ -222,7 +223,7 @@ impl Session {
     }
 
     /// After `error`, and so many rows sent: whether PostgreSQL may still merge.
-    fn unless_postgres_can(&mut self, error: Error, sent: u64, alone: bool) -> Result<Attempt> {
+    pub(super) fn unless_postgres_can(&mut self, error: Error, sent: u64, alone: bool) -> Result<Attempt> {
         self.work.fragments.clear();
         let too_large = error.sqlstate() == OUT_OF_MEMORY;
         let reason = match error.sqlstate() {
@@ -323,7 +324,7 @@ impl Session {
         let Run { fetched, sent, outcome } = {
             let borrowed = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
             let output = (&ready.encoder, &mut self.client, described);
-            run(&engine, &ready.merge, (name, requests), others, borrowed, &cancel, output).await
+            run(&engine, &ready.merge, (name, with_lanes(requests, borrowed)?), others, &cancel, output).await
         };
         for lane in Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes).into_values() {
             if outcome.is_err() && lane.busy {
@@ -342,7 +343,7 @@ impl Session {
 }
 
 /// Nobody wants the rest of a fragment. In the client's own block it is read to its end: an interrupt would fail that.
-async fn leave(lane: &mut Lane, alone: bool) {
+pub(super) async fn leave(lane: &mut Lane, alone: bool) {
     if alone || lane.transaction_status == b'I' {
         discard_rest(lane).await;
     } else {

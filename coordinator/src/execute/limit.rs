@@ -68,6 +68,10 @@ pub struct Expected {
     pub rows: f64,
     /// Bytes of a row.
     pub width: f64,
+    /// Of the first group's part, in PostgreSQL's units.
+    pub cost: f64,
+    /// PostgreSQL has workers of its own for it.
+    pub parallel: bool,
 }
 
 /// Where inputs are that are there already.
@@ -159,18 +163,26 @@ impl Session {
             .over(lane, async |lane| {
                 lane.send_fragment(wanted).await?;
                 let mut reader = IpcReader::new();
-                let mut first = None;
+                let mut plan = String::new();
                 while let Some(batch) = next_batch(lane, &mut reader).await? {
-                    let lines = batch.column(0).as_binary::<i32>();
-                    first = first.or_else(|| lines.iter().flatten().next().map(<[u8]>::to_vec));
+                    for line in batch.column(0).as_binary::<i32>().iter().flatten() {
+                        plan.push_str(&String::from_utf8_lossy(line));
+                        plan.push('\n');
+                    }
                 }
-                Ok(first.unwrap_or_default())
+                Ok(plan)
             })
             .await;
         self.let_go(held, false);
-        let line = asked.inspect_err(|_| self.note_failure())?;
-        let line = String::from_utf8_lossy(&line);
-        Ok(Expected { rows: figure(&line, "rows") * groups, width: figure(&line, "width") })
+        let plan = asked.inspect_err(|_| self.note_failure())?;
+        let line = plan.lines().next().unwrap_or_default();
+        let cost = line.rsplit_once("..").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        Ok(Expected {
+            rows: figure(line, "rows") * groups,
+            width: figure(line, "width"),
+            cost: cost.unwrap_or(0.0),
+            parallel: plan.contains("Workers Planned"),
+        })
     }
 
     /// The limits that staged fragments (`staged`: their rows) set to one of which `expected` rows are expected, and the rows expected then.

@@ -12,6 +12,7 @@ mod limit;
 mod merge;
 pub mod route;
 mod scatter;
+mod several;
 mod sources;
 mod stage;
 mod steps;
@@ -27,7 +28,9 @@ use atoll_wire::backend::{self, ErrorFields, decode};
 use atoll_wire::frames::peek;
 use atoll_wire::frontend::format_of;
 
+pub use self::limit::Expected;
 use self::route::Route;
+pub use self::several::Long;
 use crate::ddl;
 use crate::directory::bootstrap;
 use crate::error::{Error, Result};

@@ -183,7 +183,7 @@ impl Session {
             let (groups, rows) = self.stage(fragment, &columns[index], bound, &limits).await?;
             staged[index] = Some(rows);
             let (name, limited, took) = (fragment.name.clone(), !limits.is_empty(), start.elapsed());
-            self.work.fragments.push(FragmentWork { name, groups, rows, limited, took });
+            self.work.fragments.push(FragmentWork { name, groups, fragments: groups, rows, limited, took });
             self.limit_candidates(&mut candidates, merge, bound, (&staged, Known::Staged), index).await?;
         }
         Ok(())
