@@ -193,7 +193,7 @@ fn hba(settings: &Settings, member: bool) -> String {
     }
     // Elsewhere only with a password, whatever holds on loopback.
     if !settings.postgres_host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
-        text.push_str("host all all all scram-sha-256\n");
+        text.push_str("host all all all scram-sha-256\nhost replication all all scram-sha-256\n");
     }
     text
 }
