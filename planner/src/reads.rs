@@ -26,6 +26,9 @@ const HARMLESS: [&str; 13] = [
     "pg_prepared_xact",
 ];
 
+/// Functions that give the transaction a number, whatever their volatility says: only primaries can.
+const NUMBERING: [&str; 2] = ["txid_current", "pg_current_xact_id"];
+
 /// Whether a statement is a query that can neither write nor lock rows, and leaves nothing behind in its session: no function in it is
 /// volatile, as far as names tell (what views at home call is left to PostgreSQL, which keeps replicas from writing).
 pub fn only_reads(sql: &str, facts: &Facts<'_>) -> bool {
@@ -55,6 +58,7 @@ pub fn only_reads(sql: &str, facts: &Facts<'_>) -> bool {
         Routine::BuiltIn(built_in) => {
             matches!(built_in.effect, Effect::None | Effect::Catalog | Effect::Size)
                 && (built_in.volatility != Volatility::Volatile || HARMLESS.contains(&function.call.name.last()))
+                && !NUMBERING.contains(&function.call.name.last())
         }
     };
     !writes && analysis.functions.iter().all(harmless)

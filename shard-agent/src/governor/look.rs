@@ -283,7 +283,7 @@ impl Governor {
                 }
             }
             Observation::Replica(replica) => {
-                standing.epoch = standing.leader.as_ref().map_or(standing.record.epoch, |leader| leader.epoch);
+                standing.epoch = epoch_of(&standing.record, replica.timeline);
                 (standing.timeline, standing.lsn) = (replica.timeline, replica.replayed.0);
                 standing.lag_bytes = replica.received.0.saturating_sub(replica.replayed.0);
                 let lag = replica.lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
@@ -312,4 +312,10 @@ impl Governor {
         }
         standing
     }
+}
+
+/// The epoch whose log a replica on this timeline has replayed: an earlier one than the group's until it has come to what the new leader wrote.
+/// Before that it may have what no later primary has.
+fn epoch_of(record: &GroupRecord, timeline: u32) -> u64 {
+    record.history.iter().rev().find(|reign| reign.timeline == timeline).map_or(0, |reign| reign.epoch)
 }
