@@ -166,21 +166,11 @@ impl Session {
 
     /// A backend of a replica for a place, when the statement's reads may go there and one suits; nothing has been done on it yet.
     pub(super) async fn replica_lane(&mut self, place: Place, path: &Arc<str>, need: Need) -> Result<Option<Pooled>> {
-        if self.route == Route::Primary || place.kind == Kind::Directory {
-            return Ok(None);
-        }
-        let mut bound_to = None;
-        if let Some(transaction) = &self.transaction {
-            // What is staged, is staged at home's primary; and what another transaction's snapshot is to be shared with, on its node.
-            if place.group == Directory::HOME && (!transaction.explicit || self.keeps_its_snapshot()) {
-                return Ok(None);
-            }
-            bound_to = transaction.replicas.iter().find(|(other, _)| *other == place).map(|(_, node)| node.clone());
-            if bound_to.is_none() && !transaction.snapshots.is_empty() {
-                return Ok(None);
-            }
-        }
-        if self.pinned.iter().any(|(pinned, _)| *pinned == place) {
+        // Where the transaction is whose snapshot this one is to see.
+        let replicas = self.transaction.as_ref().map(|transaction| &transaction.replicas);
+        let bound_to = replicas.and_then(|all| all.iter().find(|(other, _)| *other == place));
+        let bound_to = bound_to.map(|(_, node)| node.clone());
+        if bound_to.is_none() && !self.may_read_apart(place) {
             return Ok(None);
         }
         let position = self.position_to_find(place.group).await?;
@@ -220,6 +210,17 @@ impl Session {
                 Ok(None) => excluded.push(target.node.name.clone()),
             }
         }
+    }
+
+    /// Whether a place's part of the statement that runs may be read from a replica.
+    fn may_read_apart(&self, place: Place) -> bool {
+        let bound = self.transaction.as_ref().is_some_and(|transaction| {
+            // What is staged, is staged at home's primary; what shares a snapshot is where that is.
+            let stages = place.group == Directory::HOME && (!transaction.explicit || self.keeps_its_snapshot());
+            stages || !transaction.snapshots.is_empty()
+        });
+        let is_pinned = self.pinned.iter().any(|(pinned, _)| *pinned == place);
+        self.route == Route::Replicas && place.kind != Kind::Directory && !bound && !is_pinned
     }
 
     /// A backend of this replica, its settings in line; `None` when it has not replayed as far as `position`.
