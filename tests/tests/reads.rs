@@ -301,7 +301,12 @@ fn what_does_more_than_read_goes_to_the_primary(cluster: &Cluster) -> Result<()>
         ask(&mut client, sql)?;
         expect(sql, &node(&mut client)?, PRIMARY)?;
     }
-    ask(&mut client, "DROP SEQUENCE numbers; DROP FUNCTION note_it(int)")?;
+    ask(&mut client, "DROP SEQUENCE numbers")?;
+    ask(&mut client, "CREATE VIEW noting AS SELECT note_it(52) AS k")?;
+    expect("a writing view", &ask(&mut client, "SELECT k FROM noting")?, "52")?;
+    expect("what it wrote", &ask(&mut client, "SELECT v FROM plain WHERE k = 52")?, "noted")?;
+    ask(&mut client, "DELETE FROM plain WHERE k = 52")?;
+    ask(&mut client, "DROP VIEW noting; DROP FUNCTION note_it(int)")?;
 
     let mut client = reader(cluster)?;
     ask(&mut client, "CREATE TEMP TABLE plain AS SELECT 1 AS k, 'temporary' AS v")?;
