@@ -1,15 +1,16 @@
 //! Reads from replicas, as a session sees them. All tests share one cluster, a group of a primary and two replicas with two coordinators in
 //! different zones, and leave it whole.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::thread::{sleep, spawn};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use atoll_tests::Target;
 use atoll_tests::client::{Client, Parameter};
 use atoll_tests::cluster::{Cluster, ClusterOptions, shown};
@@ -21,12 +22,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use postgres_protocol::message::frontend;
-use serde_json::Value;
 
-/// How long replicas, and what is known of them, may take to come to where they should be.
-const SETTLES_WITHIN: Duration = Duration::from_secs(60);
-const PRIMARY: &str = "g1-n1";
-const REPLICAS: [&str; 2] = ["g1-n2", "g1-n3"];
+use support::*;
+
 /// Enough for every node to be drawn at least once, but for once in 10^26.
 const DRAWS: usize = 150;
 
@@ -41,6 +39,7 @@ const TESTS: &[(&str, Test)] = &[
     ("both_protocols_read_from_replicas", both_protocols_read_from_replicas),
     ("read_only_transactions_stay_on_their_replica", read_only_transactions_stay_on_their_replica),
     ("a_session_reads_what_it_wrote", a_session_reads_what_it_wrote),
+    ("every_way_to_write_counts", every_way_to_write_counts),
     ("definitions_are_never_older_than_plans", definitions_are_never_older_than_plans),
     ("lag_is_bounded", lag_is_bounded),
     ("conflicts_with_replay_are_not_seen", conflicts_with_replay_are_not_seen),
@@ -82,129 +81,6 @@ fn start() -> Result<Cluster> {
         ask(&mut client, sql)?;
     }
     Ok(cluster)
-}
-
-fn primary(cluster: &Cluster) -> Result<Client> {
-    Client::connect(cluster.target(), "app")
-}
-
-fn preferring(target: &Target, preference: &str) -> Result<Client> {
-    let options = format!("-c atoll.read_preference={preference}");
-    Client::connect_as(target, &[("user", "postgres"), ("database", "app"), ("options", &options)])
-}
-
-fn reader(cluster: &Cluster) -> Result<Client> {
-    preferring(cluster.target(), "replica")
-}
-
-/// The rows as text: fields apart by `|`, rows by a blank.
-fn rows(outcome: &Outcome) -> String {
-    let row = |row: Vec<Option<String>>| row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join("|");
-    outcome.text_rows().into_iter().map(row).collect::<Vec<_>>().join(" ")
-}
-
-fn ask(client: &mut Client, sql: &str) -> Result<String> {
-    let outcome = client.simple(sql)?;
-    match &outcome.error {
-        Some(error) => bail!("{sql}: {error}"),
-        None => Ok(rows(&outcome)),
-    }
-}
-
-/// The SQLSTATE of a statement that must fail.
-fn refused(client: &mut Client, sql: &str) -> Result<String> {
-    let outcome = client.simple(sql)?;
-    let error = outcome.error.with_context(|| format!("{sql}: an error expected, got {:?}", outcome.results))?;
-    Ok(error.sqlstate().to_owned())
-}
-
-fn node(client: &mut Client) -> Result<String> {
-    ask(client, "SHOW atoll.last_node")
-}
-
-fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let deadline = Instant::now() + SETTLES_WITHIN;
-    loop {
-        if let Some(found) = attempt()? {
-            return Ok(found);
-        }
-        ensure!(Instant::now() < deadline, "{what}: not within {SETTLES_WITHIN:?}");
-        sleep(Duration::from_millis(20));
-    }
-}
-
-/// The answer of a replica: those that may not answer yet, because they are behind, shortly may.
-fn on_replica(client: &mut Client, sql: &str) -> Result<String> {
-    eventually(&format!("a replica answers {sql}"), || {
-        let answer = ask(client, sql)?;
-        Ok((node(client)? != PRIMARY).then_some(answer))
-    })
-}
-
-fn expect(what: &str, got: &str, expected: &str) -> Result<()> {
-    ensure!(got == expected, "{what}: {expected} expected, got {got}");
-    Ok(())
-}
-
-/// Waits until all replicas serve reads again that require every write so far.
-fn settle(cluster: &Cluster) -> Result<()> {
-    let mut client = reader(cluster)?;
-    let mut seen = BTreeSet::new();
-    eventually("all replicas answer", || {
-        ask(&mut client, "SELECT v FROM plain WHERE k = 1")?;
-        seen.insert(node(&mut client)?);
-        Ok(REPLICAS.iter().all(|replica| seen.contains(*replica)).then_some(()))
-    })
-}
-
-/// Runs SQL on the replicas' PostgreSQL itself.
-fn on_each(cluster: &Cluster, sql: &str) -> Result<()> {
-    for (name, target) in cluster.nodes()? {
-        if REPLICAS.contains(&name.as_str()) {
-            ask(&mut Client::connect(&target, "postgres")?, sql).with_context(|| name)?;
-        }
-    }
-    Ok(())
-}
-
-/// Holds replay on all replicas while `test` runs.
-fn with_replay_paused(cluster: &Cluster, test: impl FnOnce() -> Result<()>) -> Result<()> {
-    settle(cluster)?;
-    on_each(cluster, "SELECT pg_wal_replay_pause()")?;
-    let tested = wait_until_paused(cluster).and_then(|()| test());
-    on_each(cluster, "SELECT pg_wal_replay_resume()")?;
-    tested.and_then(|()| settle(cluster))
-}
-
-fn wait_until_paused(cluster: &Cluster) -> Result<()> {
-    for (name, target) in cluster.nodes()?.iter().filter(|(name, _)| name != PRIMARY) {
-        let mut client = Client::connect(target, "postgres")?;
-        eventually(&format!("{name} pauses"), || {
-            Ok((ask(&mut client, "SELECT pg_get_wal_replay_pause_state()")? == "paused").then_some(()))
-        })?;
-    }
-    Ok(())
-}
-
-/// What `atoll status` says of a node.
-fn status_of(cluster: &Cluster, name: &str) -> Result<Value> {
-    let status = cluster.status()?;
-    let nodes = status["groups"][0]["nodes"].as_array().context("no nodes")?;
-    nodes.iter().find(|node| node["name"] == name).cloned().with_context(|| format!("no node {name}"))
-}
-
-fn pid(value: &Value) -> Result<Pid> {
-    Ok(Pid::from_raw(i32::try_from(value.as_u64().with_context(|| format!("no pid: {value}"))?)?))
-}
-
-/// Kills a node's agent and PostgreSQL; they stay away until the returned file is removed.
-fn kill_machine(cluster: &Cluster, name: &str) -> Result<PathBuf> {
-    let hold = cluster.directory().join(name).join("hold");
-    fs::write(&hold, "")?;
-    let node = status_of(cluster, name)?;
-    kill(pid(&node["agent"]["pid"])?, Signal::SIGKILL)?;
-    kill(pid(&node["pid"])?, Signal::SIGKILL)?;
-    Ok(hold)
 }
 
 fn preferences_can_be_set_everywhere(cluster: &Cluster) -> Result<()> {
@@ -302,11 +178,7 @@ fn what_does_more_than_read_goes_to_the_primary(cluster: &Cluster) -> Result<()>
         expect(sql, &node(&mut client)?, PRIMARY)?;
     }
     ask(&mut client, "DROP SEQUENCE numbers")?;
-    ask(&mut client, "CREATE VIEW noting AS SELECT note_it(52) AS k")?;
-    expect("a writing view", &ask(&mut client, "SELECT k FROM noting")?, "52")?;
-    expect("what it wrote", &ask(&mut client, "SELECT v FROM plain WHERE k = 52")?, "noted")?;
-    ask(&mut client, "DELETE FROM plain WHERE k = 52")?;
-    ask(&mut client, "DROP VIEW noting; DROP FUNCTION note_it(int)")?;
+    ask(&mut client, "DROP FUNCTION note_it(int)")?;
 
     let mut client = reader(cluster)?;
     ask(&mut client, "CREATE TEMP TABLE plain AS SELECT 1 AS k, 'temporary' AS v")?;
@@ -470,6 +342,68 @@ fn a_session_reads_what_it_wrote(cluster: &Cluster) -> Result<()> {
     on_replica(&mut own, "SELECT v FROM plain WHERE k = 1").map(drop)
 }
 
+fn every_way_to_write_counts(cluster: &Cluster) -> Result<()> {
+    let mut owner = primary(cluster)?;
+    for sql in [
+        "CREATE TABLE noted (k int4)",
+        "CREATE TABLE triggering (k int4)",
+        "CREATE FUNCTION note(int4) RETURNS int4 LANGUAGE sql AS 'INSERT INTO noted VALUES ($1) RETURNING k'",
+        "CREATE VIEW noting AS SELECT note(5) AS k",
+        "CREATE PROCEDURE note_all(int4) LANGUAGE sql AS 'INSERT INTO noted VALUES ($1)'",
+        "CREATE FUNCTION note_new() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN INSERT INTO noted VALUES (NEW.k); RETURN NEW; END'",
+        "CREATE TRIGGER noting AFTER INSERT ON triggering FOR EACH ROW EXECUTE FUNCTION note_new()",
+    ] {
+        ask(&mut owner, sql)?;
+    }
+    let on_plain = [
+        "INSERT INTO noted VALUES (1)",
+        "SELECT note(2)",
+        "SELECT 1; SELECT note(3)",
+        "CALL note_all(4)",
+        "SELECT k FROM noting",
+        "DO 'BEGIN INSERT INTO noted VALUES (6); END'",
+        "EXPLAIN ANALYZE INSERT INTO noted VALUES (7)",
+        "WITH new AS (INSERT INTO noted VALUES (8) RETURNING k) SELECT k FROM new",
+        "PREPARE noting AS INSERT INTO noted VALUES ($1); EXECUTE noting(9)",
+        "INSERT INTO triggering VALUES (10)",
+        "BEGIN; SELECT note(11); COMMIT AND CHAIN; ROLLBACK",
+        "BEGIN; SAVEPOINT one; INSERT INTO noted VALUES (12); RELEASE one; COMMIT",
+        "MERGE INTO noted USING (VALUES (13)) AS new (k) ON noted.k = new.k WHEN NOT MATCHED THEN INSERT VALUES (new.k)",
+    ];
+    let on_shards = [
+        ("UPDATE spread SET n = 1 WHERE k = 1", 1),
+        ("UPDATE spread SET n = 2", 3),
+        ("INSERT INTO spread SELECT k + 1000, 3 FROM spread", 1003),
+        ("INSERT INTO spread VALUES (2001, 4), (2002, 4), (2003, 4)", 2003),
+        ("BEGIN; UPDATE spread SET n = 5 WHERE k = 1; UPDATE spread SET n = 5 WHERE k = 2; COMMIT", 2),
+        ("WITH changed AS (UPDATE spread SET n = 6 WHERE k = 5 RETURNING k) SELECT k FROM changed", 5),
+        ("EXPLAIN ANALYZE UPDATE spread SET n = 7 WHERE k = 6", 6),
+    ];
+    with_replay_paused(cluster, || {
+        for (sql, number) in on_plain.into_iter().zip(1..) {
+            let mut client = reader(cluster)?;
+            let count = format!("SELECT count(*) FROM noted WHERE k = {number}");
+            expect("before", &ask(&mut client, &count)?, "0")?;
+            ensure!(node(&mut client)? != PRIMARY, "nothing stands against asking a replica before {sql}");
+            ask(&mut client, sql)?;
+            expect(sql, &ask(&mut client, &count)?, "1")?;
+        }
+        for ((sql, key), value) in on_shards.into_iter().zip(1..) {
+            let mut client = reader(cluster)?;
+            ask(&mut client, sql)?;
+            let read = ask(&mut client, &format!("SELECT n FROM spread WHERE k = {key}"))?;
+            expect(sql, &read, &value.to_string())?;
+        }
+        let mut client = reader(cluster)?;
+        client.simple_with_copy("COPY noted FROM STDIN", Some(b"14\n"))?;
+        expect("COPY", &ask(&mut client, "SELECT count(*) FROM noted WHERE k = 14")?, "1")
+    })?;
+    ask(&mut owner, "DROP TABLE triggering; DROP FUNCTION note_new(); DROP PROCEDURE note_all(int4)")?;
+    ask(&mut owner, "DROP VIEW noting; DROP FUNCTION note(int4); DROP TABLE noted")?;
+    ask(&mut owner, "DELETE FROM spread WHERE k > 100; UPDATE spread SET n = 10 * k").map(drop)
+}
+
 fn definitions_are_never_older_than_plans(cluster: &Cluster) -> Result<()> {
     let (mut other, mut owner) = (reader(cluster)?, primary(cluster)?);
     ask(&mut other, "SELECT * FROM plain WHERE k = 1")?;
@@ -613,23 +547,27 @@ fn reads_survive_their_replicas(cluster: &Cluster) -> Result<()> {
     let readers: Vec<_> = (0..8).map(|_| reader(cluster)).collect::<Result<_>>()?;
     let reading = readers.into_iter().map(|mut client| spawn(move || ask(&mut client, SLOW))).collect::<Vec<_>>();
     sleep(Duration::from_millis(300));
-    let mut holds = vec![kill_machine(cluster, REPLICAS[0])?];
+    let one = kill_machine(cluster, REPLICAS[0])?;
     for reader in reading {
         expect("a read", &reader.join().map_err(|_| anyhow!("a reader panicked"))??, "one")?;
     }
     let mut client = reader(cluster)?;
-    ask(&mut client, "SELECT v FROM plain WHERE k = 1")?;
-    expect("who is left", &node(&mut client)?, REPLICAS[1])?;
-    holds.push(kill_machine(cluster, REPLICAS[1])?);
-    for sql in ["SELECT v FROM plain WHERE k = 1", "BEGIN READ ONLY; SELECT v FROM plain WHERE k = 1; COMMIT"] {
-        ask(&mut client, sql)?;
-        expect("nobody is left", &node(&mut client)?, PRIMARY)?;
-    }
+    answered_by(&mut client, REPLICAS[1])?;
+    let other = kill_machine(cluster, REPLICAS[1])?;
+    answered_by(&mut client, PRIMARY)?;
+    ask(&mut client, "BEGIN READ ONLY; SELECT v FROM plain WHERE k = 1; COMMIT")?;
+    expect("nobody is left", &node(&mut client)?, PRIMARY)?;
     expect("a merge", &ask(&mut client, "SELECT count(*) FROM spread")?, "100")?;
-    for hold in holds {
-        fs::remove_file(hold)?;
-    }
+    drop((one, other));
     settle(cluster)
+}
+
+/// Reads, without an error, until it is this node that answers: backends may outlive their postmaster by a moment.
+fn answered_by(client: &mut Client, expected: &str) -> Result<()> {
+    eventually(&format!("{expected} answers"), || {
+        expect("a read", &ask(client, "SELECT v FROM plain WHERE k = 1")?, "one")?;
+        Ok((node(client)? == expected).then_some(()))
+    })
 }
 
 fn a_switchover_changes_who_reads(cluster: &Cluster) -> Result<()> {
