@@ -47,6 +47,8 @@ pub struct Settings {
     pub start_seconds_slow: u64,
     /// How long PostgreSQL may take for a fast shutdown before it is stopped at once, in seconds.
     pub stop_seconds_max: u64,
+    /// How long a switchover waits for the transactions that have begun before it cuts them off, in milliseconds.
+    pub drain_ms_max: u64,
     /// host:port for Prometheus metrics; empty for none.
     pub metrics_listen: String,
     /// Where the group's leadership is decided.
@@ -123,6 +125,7 @@ impl Default for Settings {
             workers: 0,
             start_seconds_slow: 60,
             stop_seconds_max: 30,
+            drain_ms_max: 1000,
             metrics_listen: String::new(),
             lease_store: LeaseStoreKind::None,
             patroni_url: String::new(),

@@ -9,6 +9,7 @@ use atoll_wire::backend::{self, ErrorFields};
 use super::client::Mark;
 use super::reads::Route;
 use super::{Held, Session};
+use crate::directory::leaders::Asker;
 use crate::error::{Error, Loss, Result, sqlstate};
 use crate::lane::Lane;
 use crate::place::Place;
@@ -133,7 +134,9 @@ impl Session {
         let leaders = self.worker.cluster.keeper.leaders();
         match leaders.served_by(node) {
             None => true,
-            Some(leader) => tokio::time::timeout(SERVER_ENDS_WITHIN, leaders.superseded(&leader)).await.is_ok(),
+            Some(leader) => {
+                tokio::time::timeout(SERVER_ENDS_WITHIN, leaders.superseded(&leader, Asker::Joiners)).await.is_ok()
+            }
         }
     }
 
@@ -249,7 +252,7 @@ impl Session {
         let Some(leader) = leaders.served_by(node) else { return Ok(()) };
         tokio::select! {
             biased;
-            waited = self.patience.after(leaders, &leader, error) => waited,
+            waited = self.patience.after(leaders, &leader, Asker::Clients, error) => waited,
             cancelled = self.cancel.requested() => Err(cancelled),
         }
     }

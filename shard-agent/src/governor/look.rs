@@ -8,7 +8,7 @@ use atoll_control::store::{Leader, View};
 
 use super::clock::now_ms;
 use super::standing::{Role, Standing};
-use super::{Governor, Report, SILENT_MS};
+use super::{Governor, Leaving, Report, SILENT_MS};
 use crate::postgres::observe::{Observation, Trouble};
 use crate::postgres::server;
 
@@ -279,7 +279,14 @@ impl Governor {
                 if self.serving {
                     standing.role = Role::Primary;
                 } else {
-                    standing.reason = self.draining.clone().unwrap_or_else(|| "waits to be let in".into());
+                    standing.reason = "waits to be let in".into();
+                }
+                match &self.leaving {
+                    Leaving::No => {}
+                    Leaving::Draining(reason) => {
+                        (standing.role, standing.draining, standing.reason) = (Role::Primary, true, reason.clone());
+                    }
+                    Leaving::Closed(reason) => standing.reason = reason.clone(),
                 }
             }
             Observation::Replica(replica) => {
