@@ -62,6 +62,8 @@ async fn operators_move_the_leadership_and_the_members() {
     lab.settled(0).await;
     lab.write("CREATE TABLE kept (id int PRIMARY KEY); INSERT INTO kept VALUES (1)").await;
 
+    let encrypted = "SELECT count(*) FROM pg_stat_replication JOIN pg_stat_ssl USING (pid) WHERE ssl";
+    assert_eq!(lab.ids(encrypted).await, [1]);
     assert!(lab.switch_over(1, "").await.unwrap_err().contains("does not lead"));
     assert!(lab.switch_over(0, "n9").await.unwrap_err().contains("not a standby"));
     // What has begun comes to its end first.

@@ -135,7 +135,15 @@ impl Governor {
     /// When the lease store's endpoints are malformed, or what the node remembers cannot be read.
     pub fn new(settings: Settings, kind: store::Kind, token: &Token, secret: &str) -> Result<Governed, AgentError> {
         let call_max = Duration::from_millis(settings.lease_call_ms_max);
-        let store = store::open(kind, &settings.lease_endpoints, &settings.lease_prefix, token, call_max)?;
+        let store = {
+            let Settings { lease_endpoints, lease_prefix, .. } = &settings;
+            let tls = store::TlsFiles {
+                ca_file: settings.lease_ca_file.clone(),
+                cert_file: settings.lease_cert_file.clone(),
+                key_file: settings.lease_key_file.clone(),
+            };
+            store::open(kind, lease_endpoints, &tls, lease_prefix, token, call_max)?
+        };
         let memory = Memory::load(&settings.data_dir)
             .map_err(|source| AgentError::Memory { path: settings.data_dir.clone(), source })?;
         let (server, status) = Server::new(settings.clone(), secret);
