@@ -7,6 +7,7 @@ use atoll_planner::plan::Plan;
 use atoll_wire::backend::{self, ErrorFields};
 
 use super::client::Mark;
+use super::reads::Route;
 use super::{Held, Session};
 use crate::directory::leaders::Asker;
 use crate::error::{Error, Loss, Result, sqlstate};
@@ -119,6 +120,10 @@ impl Session {
             return false;
         }
         *times += 1;
+        if *times > 1 {
+            // What brings replicas down shall not go through all of them.
+            self.route = Route::Primary;
+        }
         metrics::counter!("atoll_coordinator_retries_total").increment(1);
         self.client.rewind(mark);
         true
