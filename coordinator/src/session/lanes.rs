@@ -61,6 +61,13 @@ impl Session {
                 // Only who holds something already may take the slots kept back: otherwise first lanes could use up all of them.
                 let holds = self.transaction.as_ref().is_some_and(|transaction| !transaction.participants.is_empty());
                 let need = if holds { Need::Joining } else { Need::Fresh };
+                if !holds {
+                    let leaders = self.worker.cluster.keeper.leaders();
+                    tokio::select! {
+                        () = self.patience.to_begin(leaders) => (),
+                        cancelled = self.cancel.requested() => return Err(cancelled),
+                    }
+                }
                 let mut lane = match self.replica_lane(place, path, need).await? {
                     Some(lane) => lane,
                     None => self.acquire(place, path, need).await?,
