@@ -7,6 +7,7 @@ mod datafusion;
 mod explain;
 mod insert;
 mod insert_select;
+mod join;
 mod limit;
 mod merge;
 pub mod route;
@@ -69,7 +70,7 @@ impl Session {
                 if sharded.views && ask.describes() {
                     let description = self.describe(statement).await?;
                     let there = (Place::data(shard.group), &path);
-                    return self.relay_described(&description, &[], there, sql, statement, ask, effects).await;
+                    return self.relay_described((&description, &[]), there, sql, statement, ask, effects).await;
                 }
                 return self.relay_statement(Place::data(shard.group), &path, sql, statement, ask, effects).await;
             }
