@@ -8,6 +8,7 @@ mod load;
 mod oracles;
 mod reads;
 mod run;
+mod steps;
 mod switchover;
 mod times;
 mod watch;
@@ -54,6 +55,8 @@ enum Command {
     Times(times::TimesArguments),
     /// Planned switchovers under load
     Switchover(switchover::SwitchoverArguments),
+    /// A failure at each step of a commit over two groups
+    Steps(steps::StepsArguments),
     /// kill -9 of a primary together with a coordinator, at random moments under load
     KillBoth(run::KillBothArguments),
     /// Where reads go, and that nobody reads what is older than what he wrote
@@ -109,6 +112,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Init => return Ok(()),
         Command::Run(wanted) => run::run(wanted, &dir, &programs).await?,
+        Command::Steps(wanted) => steps::run(wanted, &dir, &programs).await?,
         Command::Switchover(wanted) => switchover::run(wanted, &dir, &programs).await?,
         Command::KillBoth(wanted) => run::run(&wanted.as_run(), &dir, &programs).await?,
         Command::Reads(wanted) => reads::run(wanted, &dir, &programs).await?,

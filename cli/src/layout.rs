@@ -393,6 +393,9 @@ impl Cluster {
         set("auth", self.auth.as_str().into());
         set("run_as", self.run_as.as_str().into());
         set("metrics_listen", loopback(coordinator.metrics_port).into());
+        // Like the nodes of a group.
+        let place = self.coordinators.iter().position(|one| one == coordinator).unwrap_or_default();
+        set("zone", self.zones[place % self.zones.len()].as_str().into());
         set("workers", i64::from(workers).into());
         set("connections_max", i64::from(CONNECTIONS_MAX).into());
         set("pool_lanes_max", i64::from(POOL_LANES_MAX).into());

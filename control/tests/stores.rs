@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atoll_control::arbiter::{Arbiter, StartError};
-use atoll_control::store::{Kind, LeaseStore, OpenError, StoreError, open};
+use atoll_control::store::{Kind, LeaseStore, OpenError, StoreError, TlsFiles, open};
 use support::arbiter::Running;
+use support::certificates::Certificates;
 use support::contest::{check, contend};
 use support::etcd::Etcd;
 use support::scenarios::{self, acquire, record};
@@ -31,6 +32,32 @@ async fn the_arbiter_does_what_a_store_must() {
     let arbiter = Running::start(Some(&folder.path().join("leases.json"))).await;
     scenarios::all(&|| client(Kind::Arbiter, &arbiter.endpoints()), ARBITER_TTL).await;
     arbiter.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_is_reached_over_tls_with_a_certificate_of_its_own() {
+    let certificates = Certificates::make();
+    let etcd = Etcd::start_with(Some(&certificates)).await;
+    let with = |tls: &TlsFiles| {
+        let endpoints: Vec<String> = etcd.endpoints.iter().map(|endpoint| format!("https://{endpoint}")).collect();
+        open(Kind::Etcd, &endpoints, tls, "/a/", &token(), CALL_TIMEOUT).unwrap()
+    };
+    let known = TlsFiles {
+        ca_file: certificates.path("ca.crt"),
+        cert_file: certificates.path("node.crt"),
+        key_file: certificates.path("node.key"),
+    };
+    let store = with(&known);
+    acquire(&store, "g1", 0, &record("a", 1, ""), ETCD_TTL).await.unwrap();
+    assert_eq!(store.read("g1").await.unwrap().record.leader, "a");
+    // Neither a client that etcd does not know, nor a server that the client does not know.
+    let nameless = TlsFiles { cert_file: "".into(), key_file: "".into(), ..known.clone() };
+    let stranger = Certificates::make();
+    let mistrusting = TlsFiles { ca_file: stranger.path("ca.crt"), ..known };
+    for tls in [nameless, mistrusting] {
+        let refused = with(&tls).read("g1").await;
+        assert!(matches!(refused, Err(StoreError::Unreachable(_))), "{refused:?}");
+    }
 }
 
 /// Lets six nodes contend while `trouble` goes on; how often the lease changed hands.
@@ -147,7 +174,8 @@ async fn one_process_hosts_the_arbiter_and_others_refuse() {
     assert!(reason.contains("arbiter_file"), "{reason}");
 
     let stranger = atoll_proto::auth::Token::new("guess").unwrap();
-    let stranger = open(Kind::Arbiter, &arbiter.endpoints(), "", &stranger, CALL_TIMEOUT).unwrap();
+    let stranger =
+        open(Kind::Arbiter, &arbiter.endpoints(), &TlsFiles::default(), "", &stranger, CALL_TIMEOUT).unwrap();
     let refused = stranger.release("g1", lease).await;
     assert!(matches!(&refused, Err(StoreError::Unreachable(reason)) if reason.contains("token")), "{refused:?}");
     store.renew("g1", lease).await.unwrap();
@@ -285,13 +313,18 @@ async fn without_its_majority_etcd_is_unreachable_and_says_why() {
 async fn endpoints_are_checked_when_a_store_is_opened() {
     let tried = |endpoints: &[&str]| {
         let endpoints: Vec<String> = endpoints.iter().map(|&endpoint| endpoint.to_owned()).collect();
-        open(Kind::Etcd, &endpoints, "/a/", &token(), CALL_TIMEOUT).map(drop)
+        open(Kind::Etcd, &endpoints, &TlsFiles::default(), "/a/", &token(), CALL_TIMEOUT).map(drop)
     };
     assert_eq!(tried(&[]), Err(OpenError::NoEndpoint));
     assert_eq!(tried(&["127.0.0.1:2379", "http://127.0.0.1:2379", "[::1]:2379"]), Ok(()));
-    for wrong in ["", "host", "https://host:2379", "host:x", "a b:1"] {
+    for wrong in ["", "host", "https://host", "host:x", "a b:1"] {
         assert_eq!(tried(&["h:1", wrong]), Err(OpenError::Endpoint { endpoint: wrong.into() }));
     }
+    let https = "https://host:2379".to_owned();
+    assert_eq!(tried(&[&https]), Err(OpenError::NoAuthority { endpoint: https.clone() }));
+    let arbiter =
+        open(Kind::Arbiter, std::slice::from_ref(&https), &TlsFiles::default(), "", &token(), CALL_TIMEOUT).map(drop);
+    assert_eq!(arbiter, Err(OpenError::Endpoint { endpoint: https }));
     let nobody = [format!("127.0.0.1:{}", free_ports(1)[0])];
     for kind in [Kind::Etcd, Kind::Arbiter] {
         let refused = client(kind, &nobody).read("g1").await;

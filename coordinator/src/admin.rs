@@ -256,7 +256,7 @@ mod tests {
     use std::time::Instant;
 
     use atoll_control::record::GroupRecord;
-    use atoll_control::store::{Kind, Leader, open};
+    use atoll_control::store::{Kind, Leader, TlsFiles, open};
     use tokio::net::TcpListener;
     use tokio_util::sync::CancellationToken;
 
@@ -284,7 +284,8 @@ mod tests {
         });
         let agent = runtime::Builder::new_current_thread().enable_all().build().unwrap();
         agent.block_on(async {
-            let store = open(Kind::Arbiter, &[endpoint], "", &token, Duration::from_secs(2)).unwrap();
+            let store =
+                open(Kind::Arbiter, &[endpoint], &TlsFiles::default(), "", &token, Duration::from_secs(2)).unwrap();
             let leader = Leader { node: "g1-n1".into(), epoch: 1 };
             let ttl = Duration::from_secs(60);
             let (lease, _) = store.acquire("g1", 0, &GroupRecord::default(), &leader, ttl).await.unwrap();

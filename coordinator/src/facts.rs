@@ -8,6 +8,8 @@ use atoll_planner::ViewDefinitions;
 use atoll_planner::catalog::Catalog;
 use atoll_planner::directory::{Database, Directory, GroupIndex};
 
+use crate::routing::Floors;
+
 static FACTS_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A number for [`DatabaseFacts::id`].
@@ -33,6 +35,8 @@ pub struct DatabaseFacts {
     pub types: HashMap<GroupIndex, TypeMap>,
     /// Definitions of views over distributed tables, as statements come to need them.
     pub views: Arc<RwLock<ViewDefinitions>>,
+    /// What replicas must have replayed to know all this, as far as it has been asked for.
+    pub floors: Arc<Floors>,
 }
 
 impl DatabaseFacts {
@@ -48,6 +52,7 @@ impl DatabaseFacts {
             user_types: self.user_types.clone(),
             types: self.types.clone(),
             views: self.views.clone(),
+            floors: self.floors.clone(),
         };
         facts.database.tables.retain(|table, _| !names.contains(&table.name));
         facts.catalog.relations.retain(|table, _| !names.contains(&table.name));

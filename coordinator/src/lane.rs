@@ -113,6 +113,9 @@ pub struct Lane {
     fenced: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The replica whose backend it is.
     pub reads_for: Option<Arc<Target>>,
+    /// How far that had replayed when this backend was last asked. Another backend's answer may be from before a crash, after which less is
+    /// replayed for a moment.
+    pub replayed: u64,
     /// What may be done elsewhere as well, for as long as nobody has seen anything of it.
     hedged: Option<Hedged>,
     /// When the last message was sent that has not been answered yet; of replicas' lanes.
@@ -213,6 +216,7 @@ impl Lane {
                 fence: spec.fence.clone(),
                 fenced: Box::pin(spec.fence.clone().cancelled_owned()),
                 reads_for: None,
+                replayed: 0,
                 hedged: None,
                 sent: None,
                 channel: channel.clone(),

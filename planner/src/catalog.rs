@@ -47,6 +47,8 @@ pub struct Relation {
     pub reads: Vec<TableName>,
     /// Row-level triggers or rules or row security that users made: something runs on the shard that text alone does not show.
     pub has_triggers: bool,
+    /// A view or a policy that calls volatile functions (or uses sequences): to read it may be to write.
+    pub acts: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Statements that provably change nothing: they may be asked again, and of replicas.
 
 use crate::analysis::analyse;
-use crate::catalog::Volatility;
+use crate::catalog::{RelationKind, Volatility};
 use crate::names::{Effect, Routine, Target};
 use crate::parser::parse_statement;
 use crate::scan::tokens;
@@ -26,8 +26,11 @@ const HARMLESS: [&str; 13] = [
     "pg_prepared_xact",
 ];
 
+/// Functions that give the transaction a number, whatever their volatility says: only primaries can.
+const NUMBERING: [&str; 2] = ["txid_current", "pg_current_xact_id"];
+
 /// Whether a statement is a query that can neither write nor lock rows, and leaves nothing behind in its session: no function in it is
-/// volatile, as far as names tell (what views at home call is left to PostgreSQL, which keeps replicas from writing).
+/// volatile, in views and policies neither.
 pub fn only_reads(sql: &str, facts: &Facts<'_>) -> bool {
     let all = tokens(sql);
     let text = match all.last() {
@@ -47,7 +50,12 @@ pub fn only_reads(sql: &str, facts: &Facts<'_>) -> bool {
         || analysis.modifying_cte
         || analysis.lock.is_some()
         || analysis.into.is_some()
-        || analysis.any_target(|target| *target == Target::Unknown);
+        || analysis.any_target(|target| *target == Target::Unknown)
+        // Replicas know how far ahead a sequence is logged, not where it is.
+        || analysis
+            .occurrences
+            .iter()
+            .any(|found| found.relation.is_some_and(|own| own.acts || own.kind == RelationKind::Sequence));
     let harmless = |function: &crate::analysis::FunctionUse<'_, '_, '_>| match &function.routine {
         Routine::User { overloads, .. } => {
             overloads.iter().all(|function| function.volatility != Volatility::Volatile && !function.pins)
@@ -55,6 +63,7 @@ pub fn only_reads(sql: &str, facts: &Facts<'_>) -> bool {
         Routine::BuiltIn(built_in) => {
             matches!(built_in.effect, Effect::None | Effect::Catalog | Effect::Size)
                 && (built_in.volatility != Volatility::Volatile || HARMLESS.contains(&function.call.name.last()))
+                && !NUMBERING.contains(&function.call.name.last())
         }
     };
     !writes && analysis.functions.iter().all(harmless)

@@ -286,6 +286,7 @@ impl Context<'_, '_, '_> {
         let writes = !matches!(self.statement, Statement::Query(_))
             || analysis.modifying_cte
             || analysis.lock.is_some()
+            || analysis.occurrences.iter().any(|found| found.relation.is_some_and(|relation| relation.acts))
             || analysis.functions.iter().any(|function| match &function.routine {
                 Routine::User { overloads, .. } => {
                     overloads.iter().any(|function| function.volatility == Volatility::Volatile)

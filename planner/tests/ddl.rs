@@ -17,6 +17,7 @@ fn relation(kind: RelationKind, reads: &[TableName]) -> Relation {
         primary_key: None,
         reads: reads.to_vec(),
         has_triggers: false,
+        acts: false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod fixture;
 
+use atoll_planner::directory::TableName;
 use atoll_planner::plan::{OwnFunction, Plan};
 use atoll_planner::{Facts, only_reads, plan};
 use fixture::Fixture;
@@ -14,7 +15,9 @@ fn facts(fixture: &Fixture) -> Facts<'_> {
 #[test]
 fn only_queries_without_effects_are_asked_again() {
     let mut fixture = Fixture::new();
-    fixture.catalog.volatile_functions.insert("txid_current".to_owned());
+    let mut acting = fixture.catalog.relations[&TableName::new("public", "plain")].clone();
+    acting.acts = true;
+    fixture.catalog.relations.insert(TableName::new("public", "acting"), acting);
     for (sql, expected) in [
         ("SELECT * FROM orders WHERE id = 7", true),
         ("SELECT count(*), sum(total) FROM orders;", true),
@@ -28,6 +31,9 @@ fn only_queries_without_effects_are_asked_again() {
         ("SELECT nextval('s')", false),
         ("SELECT pg_notify('c', 'x')", false),
         ("SELECT txid_current()", false),
+        ("SELECT pg_current_xact_id_if_assigned()", true),
+        ("SELECT last_value FROM s", false),
+        ("SELECT * FROM plain, acting", false),
         ("SELECT pg_advisory_lock(1)", false),
         ("SELECT set_config('work_mem', '1MB', false)", false),
         ("SELECT * FROM orders WHERE id = 7 FOR UPDATE", false),

@@ -106,6 +106,7 @@ impl Shared {
             lease_ms: left,
             copied_bytes: standing.copied.0,
             copy_bytes: standing.copied.1,
+            draining: standing.draining,
             ..state
         }
     }

@@ -47,6 +47,8 @@ pub struct Settings {
     pub start_seconds_slow: u64,
     /// How long PostgreSQL may take for a fast shutdown before it is stopped at once, in seconds.
     pub stop_seconds_max: u64,
+    /// How long a switchover waits for the transactions that have begun before it cuts them off, in milliseconds.
+    pub drain_ms_max: u64,
     /// host:port for Prometheus metrics; empty for none.
     pub metrics_listen: String,
     /// Where the group's leadership is decided.
@@ -55,6 +57,11 @@ pub struct Settings {
     pub patroni_url: String,
     /// host:port of the coordinator that hosts the arbiter, or of etcd's members.
     pub lease_endpoints: Vec<String>,
+    /// PEM files for endpoints of etcd that begin with https://: the authority of its certificates, and, where it asks for one, the agent's
+    /// own certificate with its key.
+    pub lease_ca_file: PathBuf,
+    pub lease_cert_file: PathBuf,
+    pub lease_key_file: PathBuf,
     /// In front of all keys in etcd, one per cluster.
     pub lease_prefix: String,
     /// How long a lease lasts without being renewed, how often it is renewed, how long one call may take, and how long before its
@@ -123,10 +130,14 @@ impl Default for Settings {
             workers: 0,
             start_seconds_slow: 60,
             stop_seconds_max: 30,
+            drain_ms_max: 1000,
             metrics_listen: String::new(),
             lease_store: LeaseStoreKind::None,
             patroni_url: String::new(),
             lease_endpoints: Vec::new(),
+            lease_ca_file: PathBuf::new(),
+            lease_cert_file: PathBuf::new(),
+            lease_key_file: PathBuf::new(),
             lease_prefix: "/atoll/".into(),
             lease_ttl_ms: 6000,
             lease_renew_ms: 1000,

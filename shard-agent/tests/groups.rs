@@ -4,9 +4,12 @@ mod members;
 
 use std::time::Duration;
 
-use members::{Lab, TTL};
+use members::{Lab, TTL, signal};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
+
+/// How many clients sleep.
+const SLEEPERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_survives_what_kills_its_parts() {
@@ -59,11 +62,36 @@ async fn operators_move_the_leadership_and_the_members() {
     lab.settled(0).await;
     lab.write("CREATE TABLE kept (id int PRIMARY KEY); INSERT INTO kept VALUES (1)").await;
 
+    let encrypted = "SELECT count(*) FROM pg_stat_replication JOIN pg_stat_ssl USING (pid) WHERE ssl";
+    assert_eq!(lab.ids(encrypted).await, [1]);
     assert!(lab.switch_over(1, "").await.unwrap_err().contains("does not lead"));
     assert!(lab.switch_over(0, "n9").await.unwrap_err().contains("not a standby"));
+    // What has begun comes to its end first.
+    let (slow, handed_over) = tokio::join!(
+        lab.ids("BEGIN; INSERT INTO kept VALUES (2); SELECT id FROM kept, pg_sleep(0.4) WHERE id = 2; COMMIT"),
+        async {
+            lab.until("the transaction runs", async |lab| lab.ids(SLEEPERS).await == [1]).await;
+            lab.switch_over(0, "n2").await
+        }
+    );
+    handed_over.unwrap();
+    assert_eq!(slow, [2]);
+    lab.settled(1).await;
+
+    // Its checkpoint may take longer than a lease: the leader leads on meanwhile.
+    let postmaster = lab.postmaster(1);
+    let checkpointer = lab.ids("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'").await[0];
+    signal(checkpointer.try_into().unwrap(), Signal::SIGSTOP);
+    let (handed_over, ()) = tokio::join!(lab.switch_over(1, "n1"), async {
+        sleep(TTL + TTL).await;
+        assert_eq!((lab.primaries().await, lab.postmaster(1)), (vec![1], postmaster));
+        lab.write("INSERT INTO kept VALUES (3)").await;
+        signal(checkpointer.try_into().unwrap(), Signal::SIGCONT);
+    });
+    handed_over.unwrap();
+    lab.settled(0).await;
     lab.switch_over(0, "n2").await.unwrap();
     lab.settled(1).await;
-    lab.write("INSERT INTO kept VALUES (2)").await;
 
     // Nobody takes over while the group is paused; afterwards somebody does.
     lab.pause(1, true).await.unwrap();
@@ -75,7 +103,7 @@ async fn operators_move_the_leadership_and_the_members() {
     assert_eq!(lab.another_leads(1).await, 0);
     lab.restart_agent(1);
     lab.settled(0).await;
-    assert_eq!(lab.ids("SELECT id FROM kept ORDER BY id").await, [1, 2]);
+    assert_eq!(lab.ids("SELECT id FROM kept ORDER BY id").await, [1, 2, 3]);
 
     // A node that joins later gets the data; one that is removed stops.
     let third = lab.add().await;

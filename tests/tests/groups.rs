@@ -1,7 +1,7 @@
 //! Groups with replicas, as `atoll` shows and commands them. Each test has a cluster of its own.
 
 use std::fs;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -274,10 +274,27 @@ fn a_stopped_coordinator_is_passed_over() -> Result<()> {
         ensure!(states == ["unreachable", "running"], "{states:?}");
         let text = atoll(&cluster, &["group", "history", "g1"])?;
         ensure!(text.starts_with("g1: g1-n1, g1-n2"), "{text}");
+        // libpq goes on to the next host, and knows a coordinator as one that takes writes.
+        for (wanted, answer) in [("any", "1"), ("read-write", "1"), ("primary", "1"), ("standby", "")] {
+            let said = psql_at_any(&status, wanted)?;
+            ensure!(said == answer, "{wanted}: {said:?}");
+        }
         Ok(())
     })();
     kill(first, Signal::SIGCONT)?;
     checked
+}
+
+/// What psql prints for `SELECT 1`, sent to the first coordinator that answers and is as wanted.
+fn psql_at_any(status: &Value, target_session_attrs: &str) -> Result<String> {
+    let coordinators = status["coordinators"].as_array().context("coordinators")?;
+    let ports: Vec<String> = coordinators.iter().map(|coordinator| coordinator["port"].to_string()).collect();
+    let connection = format!(
+        "host=127.0.0.1 port={} user=postgres dbname=app connect_timeout=2 target_session_attrs={target_session_attrs}",
+        ports.join(",")
+    );
+    let output = Command::new("psql").args(["-XAtqc", "SELECT 1", &connection]).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 fn replicas_of_a_cluster_with_passwords() -> Result<()> {

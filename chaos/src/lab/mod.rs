@@ -76,6 +76,22 @@ pub struct Programs {
     pub postgres: PathBuf,
 }
 
+impl Programs {
+    /// Copies of the own programs in `dir`: those of root's builds cannot be reached by the servers' user, and builds may go on meanwhile.
+    ///
+    /// # Errors
+    /// When one is missing or cannot be copied.
+    fn copied_to(&self, dir: &Path) -> Result<Programs> {
+        let own = dir.join("programs");
+        fs::create_dir(&own)?;
+        for name in ["atoll-agent", "atoll-coordinator"] {
+            let from = self.own.join(name);
+            fs::copy(&from, own.join(name)).with_context(|| format!("copying {}", from.display()))?;
+        }
+        Ok(Programs { own, postgres: self.postgres.clone() })
+    }
+}
+
 pub struct Coordinator {
     pub name: String,
     pub service: Arc<Service>,
@@ -133,6 +149,7 @@ impl Lab {
     pub async fn start(dir: &Path, topology: Topology, programs: &Programs) -> Result<Lab> {
         let owner = owner()?;
         make_lab_dir(dir)?;
+        let programs = &programs.copied_to(dir)?;
         let token_file = dir.join("token");
         let secret = format!("{:032x}", rand::random::<u128>());
         fs::write(&token_file, &secret)?;

@@ -24,6 +24,9 @@ struct Counts {
     /// Of them, by a node other than the primary.
     replicas: AtomicU64,
     stale: AtomicU64,
+    /// Reads of the same keys by somebody who wrote nothing, and may find them old.
+    witnessed: AtomicU64,
+    witnessed_stale: AtomicU64,
     errors: AtomicU64,
     stop: AtomicBool,
 }
@@ -67,7 +70,12 @@ pub async fn check(lab: &Lab, coordinators: &[Config], minutes: f64, random: &mu
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (reads, replicas) = (count(&counts.reads), count(&counts.replicas));
     println!("{reads} reads after writes, {replicas} of them on replicas, {} stale", count(&counts.stale));
+    let (witnessed, behind) = (count(&counts.witnessed), count(&counts.witnessed_stale));
+    println!("{witnessed} reads of the same by sessions that did not write it, {behind} of them older");
     let mut wrong = Vec::new();
+    if behind == 0 {
+        wrong.push("replicas were never behind: the check has shown nothing".to_owned());
+    }
     if count(&counts.stale) > 0 {
         wrong.push(format!("{} reads were older than the session's own writes", count(&counts.stale)));
     }
@@ -94,6 +102,7 @@ impl Session {
         let mut random = StdRng::seed_from_u64(seed);
         let own = reader(&self.own, "replica").await?;
         let other = reader(&self.other, "replica").await?;
+        let witness = reader(&self.other, "replica").await?;
         let mut written: i64 = 0;
         while !self.counts.stop.load(Ordering::Relaxed) {
             let write = format!("UPDATE reads SET n = {} WHERE k = {}", written + 1, self.key);
@@ -110,6 +119,9 @@ impl Session {
                 let token = token.first().and_then(|row| row.first()).context("a session without a token")?;
                 other.batch_execute(&format!("SET atoll.session_token = '{token}'")).await?;
                 self.note(read(&other, self.key).await, written);
+            } else if let Ok((_, found)) = read(&witness, self.key).await {
+                self.counts.witnessed.fetch_add(1, Ordering::Relaxed);
+                self.counts.witnessed_stale.fetch_add(u64::from(found < written), Ordering::Relaxed);
             }
         }
         Ok(())

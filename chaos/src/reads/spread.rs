@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -13,6 +13,8 @@ use tokio_postgres::Config;
 use super::{KEYS, read, reader};
 use crate::lab::node::Node;
 use crate::lab::{Lab, processes};
+use crate::load::rows;
+use crate::times::ticker;
 
 const WARM_UP: Duration = Duration::from_secs(5);
 const MEASURE: Duration = Duration::from_secs(20);
@@ -24,6 +26,11 @@ const EJECTED_WITHIN: Duration = Duration::from_secs(2);
 /// An ejected node is tried now and then: the share of reads that may still go there.
 const TRIED_MAX: f64 = 0.01;
 const P99_MAX: f64 = 2.0;
+/// A replica that is quick again may be left alone for so long, as often as it was ejected.
+const BACK_WITHIN: Duration = Duration::from_secs(90);
+/// Then its share grows. For the first time it gets less than half of it, and all of it after the second.
+const RETURN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(12));
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// One read: when it was answered, how long it took, and by whom it was answered (empty: an error).
 struct Answer {
@@ -118,16 +125,18 @@ pub async fn check(lab: &Lab, coordinators: &[Config], clients: usize) -> Result
     if let Some(errors) = counts.get("") {
         wrong.push(format!("{errors} reads failed"));
     }
-    wrong.extend(slow_replica(lab, &readers, p99_before).await?);
+    wrong.extend(slow_replica(lab, coordinators, &readers, p99_before).await?);
     Ok(wrong)
 }
 
 /// Makes the replica with the highest capacity slow, and looks where the reads go.
-async fn slow_replica(lab: &Lab, readers: &Readers, p99_before: f64) -> Result<Vec<String>> {
+async fn slow_replica(lab: &Lab, coordinators: &[Config], readers: &Readers, p99_before: f64) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     let primary = lab.primary("g1").await.context("g1 has no primary")?.name.clone();
     let replicas = lab.nodes.iter().filter(|node| node.name != primary);
     let slow = replicas.max_by(|a, b| a.capacity.total_cmp(&b.capacity)).context("g1 has no replicas")?;
+    let ejected = coordinators.iter().map(|config| tokio::spawn(becomes(config.clone(), slow.name.clone(), true)));
+    let ejected: Vec<_> = ejected.collect();
     let begun = Instant::now();
     while begun.elapsed() < EJECTED_WITHIN + MEASURE {
         stop_for(slow, BURST.0).await;
@@ -150,7 +159,68 @@ async fn slow_replica(lab: &Lab, readers: &Readers, p99_before: f64) -> Result<V
     if let Some(errors) = counts.get("") {
         wrong.push(format!("{errors} reads failed beside a slow replica"));
     }
+    for (task, coordinator) in ejected.into_iter().zip(&lab.coordinators) {
+        let after = task.await??.duration_since(begun);
+        println!("  {} ejected it after {after:.2?}", coordinator.name);
+        if after > EJECTED_WITHIN {
+            wrong.push(format!("{} ejected the slow {} after {after:.2?}", coordinator.name, slow.name));
+        }
+    }
+    wrong.extend(slow_return(lab, coordinators, readers, slow).await?);
     Ok(wrong)
+}
+
+/// A replica that is quick again gets its share back, slowly.
+async fn slow_return(lab: &Lab, coordinators: &[Config], readers: &Readers, slow: &Node) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let quick_since = Instant::now();
+    let back = coordinators.iter().map(|config| tokio::spawn(becomes(config.clone(), slow.name.clone(), false)));
+    let (mut first, mut last) = (None, quick_since);
+    for task in back.collect::<Vec<_>>() {
+        let at = task.await??;
+        first = Some(first.map_or(at, |first: Instant| first.min(at)));
+        last = last.max(at);
+    }
+    let first = first.context("no coordinators")?;
+    sleep(RETURN.1).await;
+    let begun = Instant::now();
+    sleep(MEASURE).await;
+    let expected = slow.capacity / lab.nodes.iter().map(|node| node.capacity).sum::<f64>();
+    let share = |from: Instant, to: Instant| {
+        let (counts, _) = readers.between(from, to);
+        ratio(counts.get(&slow.name).copied().unwrap_or_default(), counts.values().sum()) / expected
+    };
+    let (early, late) = (share(first, first + RETURN.0), share(begun, Instant::now()));
+    println!(
+        "{} quick again: back after {:.1?}, at first with {:.0} % of its share, in the end with {:.0} %",
+        slow.name,
+        last.duration_since(quick_since),
+        early * 100.0,
+        late * 100.0
+    );
+    if early > 0.5 {
+        wrong.push(format!("{} came back at once, with {:.0} % of its share", slow.name, early * 100.0));
+    }
+    if (late - 1.0).abs() > SPREAD_MAX {
+        wrong.push(format!("{} has {:.0} % of its share after its return", slow.name, late * 100.0));
+    }
+    Ok(wrong)
+}
+
+/// When a coordinator says that it leaves a node alone, or does so no more.
+async fn becomes(config: Config, node: String, ejected: bool) -> Result<Instant> {
+    let client = ticker::connect(&config).await?;
+    let sql = format!("SELECT ejected FROM atoll.nodes WHERE node = '{node}'");
+    let deadline = Instant::now() + BACK_WITHIN;
+    while Instant::now() < deadline {
+        let found = rows(&client.simple_query(&sql).await?);
+        let wanted = if ejected { "t" } else { "f" };
+        if found.first().and_then(|row| row.first()).is_some_and(|value| value == wanted) {
+            return Ok(Instant::now());
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    bail!("{node} did not become {} within {BACK_WITHIN:?}", if ejected { "ejected" } else { "eligible again" })
 }
 
 async fn stop_for(node: &Node, time: Duration) {

@@ -27,7 +27,7 @@ pub(super) struct Arbiter {
 
 impl Arbiter {
     pub fn new(endpoints: &[String], token: Token, call_timeout: Duration) -> Result<Self, OpenError> {
-        Ok(Self { endpoints: Endpoints::new(endpoints, call_timeout)?, token, call_timeout })
+        Ok(Self { endpoints: Endpoints::new(endpoints, None, call_timeout)?, token, call_timeout })
     }
 
     /// Asks until one coordinator answers; those that host no arbiter refuse.

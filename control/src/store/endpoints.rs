@@ -1,6 +1,7 @@
 //! The servers of a lease store, any of which may answer.
 
 use std::error::Error as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -8,9 +9,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use super::{OpenError, StoreError};
+use super::{OpenError, StoreError, TlsFiles};
 
 /// How often a connection with calls under way is asked for a sign of life. etcd closes connections that ask more often than every 5 s.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -24,14 +25,25 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    /// Connects when first used.
-    pub fn new(addresses: &[String], connect_timeout: Duration) -> Result<Self, OpenError> {
+    /// Connects when first used. Without `tls` no endpoint may be https.
+    pub fn new(addresses: &[String], tls: Option<&TlsFiles>, connect_timeout: Duration) -> Result<Self, OpenError> {
         let member = |address: &String| {
-            let host_port = address.strip_prefix("http://").unwrap_or(address);
             let wrong = || OpenError::Endpoint { endpoint: address.clone() };
-            let endpoint = Endpoint::from_shared(format!("http://{host_port}")).map_err(|_| wrong())?;
+            let (host_port, scheme) = match (address.strip_prefix("https://"), tls) {
+                (Some(_), None) => return Err(wrong()),
+                (Some(host_port), Some(_)) => (host_port, "https"),
+                (None, _) => (address.strip_prefix("http://").unwrap_or(address), "http"),
+            };
+            let mut endpoint = Endpoint::from_shared(format!("{scheme}://{host_port}")).map_err(|_| wrong())?;
             if host_port.contains('/') || endpoint.uri().port_u16().is_none() {
                 return Err(wrong());
+            }
+            if let (Some(tls), "https") = (tls, scheme) {
+                let refused = |error: tonic::transport::Error| OpenError::Tls {
+                    path: tls.ca_file.display().to_string(),
+                    reason: error.to_string(),
+                };
+                endpoint = endpoint.tls_config(tls_config(tls, address)?).map_err(refused)?;
             }
             let channel = endpoint
                 .connect_timeout(connect_timeout)
@@ -88,6 +100,23 @@ impl Endpoints {
             }
         }
         Err(StoreError::Unreachable(failures.join("; ")))
+    }
+}
+
+fn tls_config(files: &TlsFiles, endpoint: &str) -> Result<ClientTlsConfig, OpenError> {
+    let read = |path: &Path| {
+        std::fs::read(path)
+            .map_err(|error| OpenError::Tls { path: path.display().to_string(), reason: error.to_string() })
+    };
+    let has = |path: &Path| !path.as_os_str().is_empty();
+    if !has(&files.ca_file) {
+        return Err(OpenError::NoAuthority { endpoint: endpoint.to_owned() });
+    }
+    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(&files.ca_file)?));
+    match (has(&files.cert_file), has(&files.key_file)) {
+        (false, false) => Ok(config),
+        (true, true) => Ok(config.identity(Identity::from_pem(read(&files.cert_file)?, read(&files.key_file)?))),
+        _ => Err(OpenError::HalfIdentity),
     }
 }
 

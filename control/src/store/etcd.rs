@@ -24,7 +24,7 @@ use self::api::response_op::Response as Outcome;
 use self::api::watch_client::WatchClient;
 use self::api::watch_request::RequestUnion;
 use super::endpoints::Endpoints;
-use super::{Leader, LeaseId, LeaseStore, OpenError, Revision, StoreError, View};
+use super::{Leader, LeaseId, LeaseStore, OpenError, Revision, StoreError, TlsFiles, View};
 use crate::record::GroupRecord;
 
 mod api {
@@ -57,8 +57,9 @@ struct Reading {
 }
 
 impl Etcd {
-    pub fn new(endpoints: &[String], prefix: &str, call_timeout: Duration) -> Result<Self, OpenError> {
-        Ok(Self { endpoints: Endpoints::new(endpoints, call_timeout)?, prefix: prefix.to_owned(), call_timeout })
+    pub fn new(endpoints: &[String], tls: &TlsFiles, prefix: &str, call_timeout: Duration) -> Result<Self, OpenError> {
+        let endpoints = Endpoints::new(endpoints, Some(tls), call_timeout)?;
+        Ok(Self { endpoints, prefix: prefix.to_owned(), call_timeout })
     }
 
     fn until(&self) -> Instant {

@@ -1,5 +1,6 @@
 //! Where groups' records and leases are kept.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ mod etcd;
 pub enum Kind {
     /// gRPC service `Leases` of the one coordinator that hosts it.
     Arbiter,
-    /// An etcd cluster (v3 API, without TLS or users).
+    /// An etcd cluster (v3 API); of its ways to know users the one by the client certificate's common name.
     Etcd,
 }
 
@@ -27,13 +28,31 @@ pub enum Kind {
 pub enum OpenError {
     #[error("the lease store has no endpoints: name at least one as host:port")]
     NoEndpoint,
-    #[error("\"{endpoint}\" is no endpoint of a lease store: write it as host:port")]
+    #[error(
+        "\"{endpoint}\" is no endpoint of a lease store: write it as host:port, or https://host:port of etcd with TLS"
+    )]
     Endpoint { endpoint: String },
+    #[error("\"{endpoint}\" needs the certificate of the authority that signed the server's (ca_file)")]
+    NoAuthority { endpoint: String },
+    #[error("a client certificate (cert_file) and its key (key_file) must be given together")]
+    HalfIdentity,
+    #[error("{path}: {reason}")]
+    Tls { path: String, reason: String },
+}
+
+/// PEM files for endpoints that begin with `https://`; empty: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authority that signed the servers' certificates.
+    pub ca_file: PathBuf,
+    /// The client's own certificate and key, for servers that ask for one.
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
 }
 
 /// A client of the lease store. Connects when it is first used, and again by itself; the current tokio runtime drives it.
 ///
-/// `endpoints` are host:port; `prefix` stands before all keys in etcd, `token` goes with all calls to the arbiter. Calls that no endpoint
+/// `endpoints` are host:port, those of etcd with TLS https://host:port, for which `tls` is; `prefix` stands before all keys in etcd, `token` goes with all calls to the arbiter. Calls that no endpoint
 /// answers within `call_timeout` end as [`StoreError::Unreachable`].
 ///
 /// # Errors
@@ -41,13 +60,14 @@ pub enum OpenError {
 pub fn open(
     kind: Kind,
     endpoints: &[String],
+    tls: &TlsFiles,
     prefix: &str,
     token: &Token,
     call_timeout: Duration,
 ) -> Result<Arc<dyn LeaseStore>, OpenError> {
     Ok(match kind {
         Kind::Arbiter => Arc::new(arbiter::Arbiter::new(endpoints, token.clone(), call_timeout)?),
-        Kind::Etcd => Arc::new(etcd::Etcd::new(endpoints, prefix, call_timeout)?),
+        Kind::Etcd => Arc::new(etcd::Etcd::new(endpoints, tls, prefix, call_timeout)?),
     })
 }
 

@@ -11,10 +11,13 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::certificates::Certificates;
 use super::free_ports;
 
 pub struct Etcd {
+    /// host:port, for clients.
     pub endpoints: Vec<String>,
+    metrics: Vec<String>,
     members: Vec<Child>,
     folder: TempDir,
 }
@@ -23,8 +26,13 @@ impl Etcd {
     /// Starts three members and waits until they have a leader. Another process may take a port between its choice and its use:
     /// then all is tried again.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// With `certificates`, clients need TLS and one of their own.
+    pub async fn start_with(certificates: Option<&Certificates>) -> Self {
         for _ in 0..3 {
-            let mut cluster = Self::spawn();
+            let mut cluster = Self::spawn(certificates);
             let deadline = Instant::now() + Duration::from_secs(60);
             while Instant::now() < deadline && !cluster.has_lost_a_member() {
                 if cluster.leader().await.is_some() {
@@ -37,11 +45,21 @@ impl Etcd {
         panic!("etcd does not start (Debian's package etcd-server)");
     }
 
-    fn spawn() -> Self {
+    fn spawn(certificates: Option<&Certificates>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ports = free_ports(6);
-        let (clients, peers) = ports.split_at(3);
+        let ports = free_ports(9);
+        let (clients, ports) = ports.split_at(3);
+        let (peers, metrics) = ports.split_at(3);
         let url = |port: &u16| format!("http://127.0.0.1:{port}");
+        let scheme = if certificates.is_some() { "https" } else { "http" };
+        let client_url = |port: &u16| format!("{scheme}://127.0.0.1:{port}");
+        let tls = certificates.map(|certificates| {
+            let path = |name: &str| certificates.path(name).display().to_string();
+            let files =
+                [("cert-file", path("node.crt")), ("key-file", path("node.key")), ("trusted-ca-file", path("ca.crt"))];
+            let files = files.map(|(name, path)| format!("--{name}={path}"));
+            files.into_iter().chain(["--client-cert-auth".to_owned()]).collect::<Vec<_>>()
+        });
         let cluster: Vec<String> = peers.iter().enumerate().map(|(i, port)| format!("m{i}={}", url(port))).collect();
         let members = (0..3)
             .map(|i| {
@@ -49,7 +67,10 @@ impl Etcd {
                 Command::new("etcd")
                     .args(["--name", &format!("m{i}"), "--data-dir"])
                     .arg(folder.path().join(format!("m{i}")))
-                    .args(["--listen-client-urls", &url(&clients[i]), "--advertise-client-urls", &url(&clients[i])])
+                    .args(["--listen-client-urls", &client_url(&clients[i])])
+                    .args(["--advertise-client-urls", &client_url(&clients[i])])
+                    .args(["--listen-metrics-urls", &url(&metrics[i])])
+                    .args(tls.iter().flatten())
                     .args(["--listen-peer-urls", &url(&peers[i]), "--initial-advertise-peer-urls", &url(&peers[i])])
                     .args(["--initial-cluster", &cluster.join(","), "--initial-cluster-state", "new"])
                     .args(["--initial-cluster-token", &format!("test-{}", clients[0]), "--logger", "zap"])
@@ -60,8 +81,8 @@ impl Etcd {
                     .expect("etcd is installed (deploy/install-debian.sh)")
             })
             .collect();
-        let endpoints = clients.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        Self { endpoints, members, folder }
+        let addresses = |ports: &[u16]| ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        Self { endpoints: addresses(clients), metrics: addresses(metrics), members, folder }
     }
 
     fn has_lost_a_member(&mut self) -> bool {
@@ -74,7 +95,7 @@ impl Etcd {
 
     /// The member that says it leads.
     pub async fn leader(&self) -> Option<usize> {
-        for (index, endpoint) in self.endpoints.iter().enumerate() {
+        for (index, endpoint) in self.metrics.iter().enumerate() {
             let asked = tokio::time::timeout(Duration::from_secs(1), metrics(endpoint)).await;
             if let Ok(Ok(text)) = asked
                 && text.lines().any(|line| line == "etcd_server_is_leader 1")

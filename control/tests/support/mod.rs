@@ -1,6 +1,7 @@
 //! Stores to test, and what every store must do.
 
 pub mod arbiter;
+pub mod certificates;
 pub mod contest;
 pub mod etcd;
 pub mod scenarios;
@@ -9,7 +10,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atoll_control::store::{Kind, LeaseStore, open};
+use atoll_control::store::{Kind, LeaseStore, TlsFiles, open};
 use atoll_proto::auth::Token;
 
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,7 +21,7 @@ pub fn token() -> Token {
 
 /// A client with connections of its own.
 pub fn client(kind: Kind, endpoints: &[String]) -> Arc<dyn LeaseStore> {
-    open(kind, endpoints, "/atoll-test/", &token(), CALL_TIMEOUT).unwrap()
+    open(kind, endpoints, &TlsFiles::default(), "/atoll-test/", &token(), CALL_TIMEOUT).unwrap()
 }
 
 /// Ports of loopback that nobody listened on just now, all different.

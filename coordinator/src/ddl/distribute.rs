@@ -79,6 +79,7 @@ fn with_database(facts: &DatabaseFacts, database: Database) -> DatabaseFacts {
         user_types: Default::default(),
         types: Default::default(),
         views: Default::default(),
+        floors: Default::default(),
     }
 }
 

@@ -35,7 +35,7 @@ use atoll_planner::directory::{Colocation, ColocationId, Directory, GroupIndex, 
 use atoll_planner::plan::Template;
 use atoll_planner::{Facts, ViewDefinitions};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate};
 use crate::facts::DatabaseFacts;
 use crate::lane::ResultSet;
 use crate::place::{Participants, Place};
@@ -183,8 +183,16 @@ pub(crate) fn shard_path(shard: ShardId, search_path: &[String]) -> String {
 }
 
 /// Says in an error's CONTEXT where it came from. Its position is dropped: it may not be one in the client's text.
+///
+/// The catalog database has accepted the statement before, so a role that is unknown elsewhere is one that this transaction makes: only in
+/// the backend that makes it is it there before the commit.
 pub(crate) fn within(mut error: Error, context: &str) -> Error {
     if let Error::Server(fields) = &mut error {
+        if fields.sqlstate() == sqlstate::UNDEFINED_OBJECT && fields.message().starts_with("role \"") {
+            return Error::unsupported("roles cannot be used in the transaction that creates them")
+                .with_detail(format!("{context}: {}.", fields.message()))
+                .with_hint("COMMIT after CREATE ROLE, and send it as a message of its own.");
+        }
         fields.set_position(None);
         fields.add_context(context);
     }

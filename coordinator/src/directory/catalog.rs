@@ -106,6 +106,7 @@ pub fn catalog(
             primary_key: None,
             reads: Vec::new(),
             has_triggers: row.is_true(4),
+            acts: row.is_true(5),
         };
         names.insert(oid, name.clone());
         catalog.relations.insert(name, relation);
@@ -187,7 +188,7 @@ fn read_column(row: Row<'_>, database_is_bytewise: bool, system: &SystemFacts) -
     })
 }
 
-/// Fills [`Relation::reads`]: what views and rules read, also through other views.
+/// Fills [`Relation::reads`]: what views and rules read, also through other views; and says of views that such a one calls what may write.
 fn read_views(catalog: &mut Catalog, names: &HashMap<u32, TableName>, reads: &ResultSet) -> Result<()> {
     let mut direct: HashMap<u32, Vec<u32>> = HashMap::new();
     for row in Rows::new(reads) {
@@ -209,6 +210,12 @@ fn read_views(catalog: &mut Catalog, names: &HashMap<u32, TableName>, reads: &Re
         if let Some(relation) = names.get(&view).and_then(|name| catalog.relations.get_mut(name)) {
             relation.reads = found;
         }
+    }
+    let acts = |relation: &Relation| relation.acts || relation.kind == RelationKind::Sequence;
+    let acting: HashSet<TableName> =
+        catalog.relations.iter().filter(|(_, relation)| acts(relation)).map(|(name, _)| name.clone()).collect();
+    for view in catalog.relations.values_mut().filter(|relation| relation.kind == RelationKind::View) {
+        view.acts |= view.reads.iter().any(|name| acting.contains(name));
     }
     Ok(())
 }

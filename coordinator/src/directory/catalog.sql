@@ -11,7 +11,12 @@ WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'atoll') A
 -- 3. Relations.
 SELECT class.oid, nspname, relname, relkind,
        relrowsecurity OR (relhasrules AND relkind IN ('r', 'p')) OR EXISTS (
-           SELECT FROM pg_trigger WHERE tgrelid = class.oid AND NOT tgisinternal)
+           SELECT FROM pg_trigger WHERE tgrelid = class.oid AND NOT tgisinternal),
+       relkind <> 'm' AND EXISTS (
+           SELECT FROM pg_depend JOIN pg_proc ON pg_proc.oid = refobjid
+           WHERE refclassid = 'pg_proc'::regclass AND provolatile = 'v'
+             AND (classid = 'pg_rewrite'::regclass AND objid IN (SELECT oid FROM pg_rewrite WHERE ev_class = class.oid AND ev_type = '1')
+                  OR classid = 'pg_policy'::regclass AND objid IN (SELECT oid FROM pg_policy WHERE polrelid = class.oid)))
 FROM pg_class AS class JOIN pg_namespace AS namespace ON namespace.oid = relnamespace
 WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c') AND class.oid >= 16384
   AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'atoll') AND nspname !~ '^(pg_temp_|pg_toast_temp_|s[0-9]{4,}(_|$))';

@@ -409,6 +409,7 @@ impl Keeper {
             user_types,
             types,
             views: Arc::default(),
+            floors: Arc::default(),
         }))
     }
 
@@ -455,6 +456,7 @@ impl Keeper {
             user_types,
             types,
             views: Arc::default(),
+            floors: Arc::default(),
         }))
     }
 

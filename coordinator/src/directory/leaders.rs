@@ -36,8 +36,10 @@ pub struct Leader {
 pub enum Asker {
     /// The control side: as soon as it serves.
     Control,
-    /// Sessions: once the distributed transactions that were decided before are finished there, too.
+    /// Sessions: once the distributed transactions that were decided before are finished there, too, and until it is about to hand over.
     Clients,
+    /// Transactions that have begun elsewhere: while it is about to hand over, too, because others may be waiting for their locks.
+    Joiners,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +58,8 @@ struct Standing {
     /// The last primary, which need not serve any more.
     leader: Option<Arc<Leader>>,
     stage: Stage,
+    /// The primary is about to hand over, once the transactions that have begun are over.
+    draining: bool,
     /// Why nobody serves.
     reason: String,
     /// When its primaries began to run, the latest last.
@@ -89,6 +93,10 @@ impl Standing {
         }
         if is_primary && state.epoch == self.epoch && self.has_standbys != (state.members.len() > 1) {
             self.has_standbys = state.members.len() > 1;
+            changed = true;
+        }
+        if is_primary && state.epoch == self.epoch && self.draining != state.draining {
+            self.draining = state.draining;
             changed = true;
         }
         let is_leader = |leader: &Arc<Leader>| leader.node.name == node.name && leader.epoch == state.epoch;
@@ -133,11 +141,12 @@ impl Standing {
     }
 
     fn leader_for(&self, asker: Asker) -> Option<&Arc<Leader>> {
-        let least = match asker {
-            Asker::Control => Stage::Serving,
-            Asker::Clients => Stage::Admitted,
+        let open = match asker {
+            Asker::Control => self.stage >= Stage::Serving,
+            Asker::Joiners => self.stage >= Stage::Admitted,
+            Asker::Clients => self.stage >= Stage::Admitted && !self.draining,
         };
-        self.leader.as_ref().filter(|_| self.stage >= least)
+        self.leader.as_ref().filter(|_| open)
     }
 }
 
@@ -261,10 +270,25 @@ impl Leaders {
         }
     }
 
-    /// Resolves when clients' statements are not for this primary any more.
-    pub async fn superseded(&self, leader: &Leader) {
+    /// Whether some primary waits for transactions to end.
+    pub fn is_draining(&self) -> bool {
+        self.now.load().values().any(|standing| standing.stage != Stage::Away && standing.draining)
+    }
+
+    /// Resolves when no primary waits for transactions to end.
+    pub async fn drained(&self) {
         let mut changes = self.changes();
-        while self.get(&leader.group, Asker::Clients).is_some_and(|serving| serving.term == leader.term) {
+        while self.is_draining() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Resolves when this primary is not for the asker any more.
+    pub async fn superseded(&self, leader: &Leader, asker: Asker) {
+        let mut changes = self.changes();
+        while self.get(&leader.group, asker).is_some_and(|serving| serving.term == leader.term) {
             if changes.changed().await.is_err() {
                 return;
             }
@@ -289,6 +313,9 @@ impl Leaders {
             Some(Standing { leader: None, epoch: 0, .. }) => "None of its nodes is primary.".to_owned(),
             Some(Standing { leader: None, epoch, .. }) => {
                 format!("None of its nodes is primary; the newest epoch heard of is {epoch}.")
+            }
+            Some(Standing { leader: Some(leader), draining: true, .. }) => {
+                format!("Node \"{}\", primary in epoch {}, is about to hand over.", leader.node.name, leader.epoch)
             }
             Some(Standing { leader: Some(leader), .. }) => {
                 format!(
@@ -361,6 +388,26 @@ mod tests {
         assert_eq!((second.node.name.as_str(), second.epoch, leaders.epoch("g1")), ("b", 2, 2));
         leaders.admit(&first, BEGINNING);
         assert!(leaders.get("g1", Asker::Clients).is_none(), "only who serves now is admitted");
+    }
+
+    #[tokio::test]
+    async fn a_primary_that_drains_takes_only_those_who_have_begun() {
+        let leaders = Leaders::default();
+        leaders.hear(&node("a"), "g1", &state("primary", 1, 1));
+        let leader = leaders.get("g1", Asker::Control).unwrap();
+        leaders.admit(&leader, BEGINNING);
+        let draining = NodeState { draining: true, ..state("primary", 1, 1) };
+        leaders.hear(&node("a"), "g1", &draining);
+        let open = |asker| leaders.get("g1", asker).is_some();
+        assert!(!open(Asker::Clients) && open(Asker::Joiners) && open(Asker::Control) && leaders.is_draining());
+        leaders.superseded(&leader, Asker::Clients).await;
+        // It was given up: all goes on as before.
+        leaders.hear(&node("a"), "g1", &state("primary", 1, 1));
+        assert!(open(Asker::Clients) && !leaders.is_draining());
+        leaders.hear(&node("a"), "g1", &draining);
+        leaders.lose("a", "g1", "its agent went away");
+        assert!(!open(Asker::Joiners) && !leaders.is_draining());
+        leaders.drained().await;
     }
 
     #[test]

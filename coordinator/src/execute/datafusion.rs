@@ -229,7 +229,7 @@ impl Session {
         if usual("extra_float_digits").and_then(|digits| digits.parse::<i32>().ok()).is_some_and(|digits| digits < 1) {
             return Some("extra_float_digits");
         }
-        if !usual("bytea_output").is_none_or(|output| output == "hex") {
+        if usual("bytea_output").is_some_and(|output| output != "hex") {
             return Some("bytea_output");
         }
         None

@@ -104,7 +104,7 @@ impl Session {
     ///
     /// # Errors
     /// What PostgreSQL says of a fragment.
-    pub(super) async fn to_stage(&mut self, merge: &Merge, bound: Option<&Bound>) -> Result<Vec<Candidate>> {
+    pub(super) async fn staging_candidates(&mut self, merge: &Merge, bound: Option<&Bound>) -> Result<Vec<Candidate>> {
         let limitable = merge.fragments.iter().any(|fragment| !fragment.joined_by.is_empty());
         let mut candidates = Vec::with_capacity(merge.fragments.len());
         for (index, fragment) in merge.fragments.iter().enumerate() {

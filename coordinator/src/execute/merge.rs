@@ -67,8 +67,7 @@ impl Session {
     /// The statement's.
     pub async fn relay_described(
         &mut self,
-        description: &Description,
-        formats: &[i16],
+        (description, formats): (&Description, &[i16]),
         (place, path): (Place, &Arc<str>),
         sql: &str,
         statement: &Arc<Statement>,
@@ -118,7 +117,7 @@ impl Session {
             let lane = self.lane(&mut held);
             let described = cancel.over(lane, async |lane| lane.describe(&sql, &types).await).await;
             self.let_go(held, false);
-            let described = described.map_err(|error| without_position(error)).inspect_err(|_| self.note_failure())?;
+            let described = described.map_err(without_position).inspect_err(|_| self.note_failure())?;
             let columns = described.columns.ok_or_else(|| Error::internal("a fragment without columns"))?;
             all.push(columns);
         }

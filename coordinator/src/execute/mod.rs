@@ -73,7 +73,7 @@ impl Session {
                 if sharded.views && ask.describes() {
                     let description = self.describe(statement).await?;
                     let there = (Place::data(shard.group), &path);
-                    return self.relay_described(&description, &[], there, sql, statement, ask, effects).await;
+                    return self.relay_described((&description, &[]), there, sql, statement, ask, effects).await;
                 }
                 return self.relay_statement(Place::data(shard.group), &path, sql, statement, ask, effects).await;
             }

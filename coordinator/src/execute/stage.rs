@@ -172,7 +172,7 @@ impl Session {
             self.stage_catalog(rows, "TRUE").await?;
         }
         let mut staged = vec![None; merge.fragments.len()];
-        let mut candidates = self.to_stage(merge, bound).await?;
+        let mut candidates = self.staging_candidates(merge, bound).await?;
         while let Some(next) = (0..candidates.len()).min_by(|left, right| {
             let left_over = |position: &usize| candidates[*position].left;
             left_over(left).total_cmp(&left_over(right))

@@ -11,6 +11,6 @@ mod probe;
 pub mod targets;
 
 pub use choice::Preference;
-pub use position::{Position, Positions};
+pub use position::{Floors, Position, Positions};
 pub use probe::run;
 pub use targets::{Choice, Routing, Target, Wants};

@@ -1,12 +1,21 @@
 //! How far a session has to find a group's data: past its own last commit there.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 /// A place in a group's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub epoch: u64,
     pub lsn: u64,
+}
+
+impl Position {
+    /// What has both is there.
+    pub fn and(self, other: Self) -> Self {
+        // A later primary's log goes on where an earlier one's was left; what was seen is never beyond that.
+        Self { epoch: self.epoch.max(other.epoch), lsn: self.lsn.max(other.lsn) }
+    }
 }
 
 /// A session's positions by group, as `atoll.session_token()` prints them.
@@ -21,8 +30,7 @@ impl Positions {
     /// Notes that the session has seen this much of a group.
     pub fn advance(&mut self, group: &str, position: Position) {
         let known = self.0.entry(group.to_owned()).or_default();
-        // A later primary's log goes on where an earlier one's was left; what the session saw is never beyond that.
-        *known = Position { epoch: known.epoch.max(position.epoch), lsn: known.lsn.max(position.lsn) };
+        *known = known.and(position);
     }
 
     /// Takes over what another session has seen.
@@ -52,6 +60,22 @@ impl std::fmt::Display for Positions {
             write!(f, "{separator}{group}:{}:{:X}", position.epoch, position.lsn)?;
         }
         Ok(())
+    }
+}
+
+/// Where the definitions that statements are planned by lie in each group's log, at the latest: what has not replayed them may be built
+/// otherwise.
+#[derive(Debug, Default)]
+pub struct Floors(Mutex<Positions>);
+
+impl Floors {
+    pub fn of(&self, group: &str) -> Option<Position> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).of(group)
+    }
+
+    /// Notes a position as of any time after the definitions were read; the first one stays.
+    pub fn note(&self, group: &str, position: Position) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.entry(group.to_owned()).or_insert(position);
     }
 }
 

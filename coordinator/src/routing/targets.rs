@@ -36,8 +36,6 @@ pub struct Target {
     pub in_use: Arc<AtomicUsize>,
     conduct: Arc<Conduct>,
     numbers: Mutex<Numbers>,
-    /// Replayed (or written) up to here, at least.
-    lsn: AtomicU64,
 }
 
 /// How a node has behaved, whatever it was meanwhile: who stutters may look like gone and back.
@@ -77,7 +75,6 @@ impl Target {
             in_use,
             conduct,
             numbers: Mutex::new(numbers),
-            lsn: AtomicU64::new(0),
         }
     }
 
@@ -96,17 +93,6 @@ impl Target {
             load: state.load,
             latency,
         };
-        self.reach(state.lsn);
-    }
-
-    /// Notes that it has replayed this much.
-    pub fn reach(&self, lsn: u64) {
-        self.lsn.fetch_max(lsn, Ordering::Relaxed);
-    }
-
-    /// Whether it is known to have replayed this much.
-    pub fn has_reached(&self, lsn: u64) -> bool {
-        self.lsn.load(Ordering::Relaxed) >= lsn
     }
 
     /// Cancelled when it is ejected from now on.
@@ -351,12 +337,11 @@ mod tests {
         }
     }
 
-    fn state(role: &str, lsn: u64, lag_bytes: u64, lag_ms: u64) -> NodeState {
+    fn state(role: &str, lag_bytes: u64, lag_ms: u64) -> NodeState {
         NodeState {
             role: role.to_owned(),
             epoch: 2,
             group_epoch: 2,
-            lsn,
             lag_bytes,
             lag_ms,
             state: "running".to_owned(),
@@ -368,9 +353,9 @@ mod tests {
         let leaders: Arc<Leaders> = Arc::default();
         let routing = Routing::new(leaders.clone());
         for (own, state) in [
-            (node("p", "a", 1.0), state("primary", 500, 0, 0)),
-            (node("r1", "a", 1.0), state("replica", 400, 100, 50)),
-            (node("r2", "b", 2.0), state("replica", 100, 400, 5_000)),
+            (node("p", "a", 1.0), state("primary", 0, 0)),
+            (node("r1", "a", 1.0), state("replica", 100, 50)),
+            (node("r2", "b", 2.0), state("replica", 400, 5_000)),
         ] {
             leaders.hear(&own, "g1", &state);
             routing.hear(&own, "g1", &state);
@@ -430,20 +415,10 @@ mod tests {
         let seen_later = Some(Position { epoch: 3, lsn: 1 });
         assert_eq!(only(Wants { position: seen_later, ..replica }), [""]);
         // A newer epoch has begun: those that have not followed yet are out.
-        routing.leaders.hear(&node("r1", "a", 1.0), "g1", &NodeState { group_epoch: 3, ..state("replica", 1, 0, 0) });
+        routing.leaders.hear(&node("r1", "a", 1.0), "g1", &NodeState { group_epoch: 3, ..state("replica", 0, 0) });
         assert_eq!(only(replica), [""]);
         let target = routing.replica("g1", "r1").unwrap();
         routing.lose("r1", "g1");
         assert!(target.fence.is_cancelled() && routing.replica("g1", "r1").is_none());
-    }
-
-    #[test]
-    fn what_was_replayed_once_stays_replayed() {
-        let routing = routing();
-        let target = routing.replica("g1", "r1").unwrap();
-        assert!(target.has_reached(400) && !target.has_reached(401));
-        target.reach(450);
-        routing.hear(&node("r1", "a", 1.0), "g1", &state("replica", 420, 0, 0));
-        assert!(target.has_reached(450) && !target.fence.is_cancelled());
     }
 }

@@ -499,8 +499,10 @@ impl Session {
         let start = Instant::now();
         let (last, mark) = (batch.last.take(), self.client.mark());
         let mut times = 0;
+        self.route = Route::Primary;
         if let Some(statement) = &last {
             self.route = self.route_of(statement);
+            self.leave_replicas(statement).await?;
         }
         self.used_replica = false;
         self.runs_alone = self.transaction.is_none();
@@ -590,6 +592,11 @@ impl Session {
 
     fn types_differ(&self, place: Place) -> bool {
         place != Place::CATALOG
+    }
+
+    /// Whether the client has portals that it may come back to.
+    pub(super) fn has_named_portals(&self) -> bool {
+        self.portals.keys().any(|name| !name.is_empty())
     }
 
     fn portal(&self, name: &str) -> Result<&Portal> {

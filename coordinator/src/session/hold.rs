@@ -70,11 +70,22 @@ impl Patience {
     ///
     /// # Errors
     /// 57P03 with what is known of the group, when the time is up.
-    async fn for_primary(&self, leaders: &Leaders, group: &str) -> Result<std::sync::Arc<Leader>> {
+    async fn for_primary(&self, leaders: &Leaders, group: &str, asker: Asker) -> Result<std::sync::Arc<Leader>> {
         let (since, _) = self.begin();
         let _held = Held::new();
-        let found = leaders.wait(group, Asker::Clients, self.left()).await;
+        let found = leaders.wait(group, asker, self.left()).await;
         found.map_err(|_| leaders.nobody_serves(group, since.elapsed()))
+    }
+
+    /// Lets a transaction begin only while no primary waits for those that have begun: it might take locks that they wait for, and then
+    /// wait for the next primary itself.
+    pub async fn to_begin(&self, leaders: &Leaders) {
+        if leaders.is_draining() {
+            self.begin();
+            let _held = Held::new();
+            // The primary does not wait for long; if it does, there is no harm in going on.
+            let _ = tokio::time::timeout(self.left(), leaders.drained()).await;
+        }
     }
 
     /// Waits for a moment, as part of the time that is allowed.
@@ -88,7 +99,7 @@ impl Patience {
     ///
     /// # Errors
     /// 57P03 with the reason of the failure, when the time is up.
-    pub async fn after(&self, leaders: &Leaders, leader: &Leader, error: &Error) -> Result<()> {
+    pub async fn after(&self, leaders: &Leaders, leader: &Leader, asker: Asker, error: &Error) -> Result<()> {
         let (since, times) = self.begin();
         let left = self.left();
         if left.is_zero() {
@@ -101,7 +112,7 @@ impl Patience {
         let _held = Held::new();
         let pause = (PAUSE_MIN * 2_u32.saturating_pow(times.min(8))).min(PAUSE_MAX).min(left);
         // Whichever is first.
-        let _ = tokio::time::timeout(pause, leaders.superseded(leader)).await;
+        let _ = tokio::time::timeout(pause, leaders.superseded(leader, asker)).await;
         Ok(())
     }
 }
@@ -119,25 +130,29 @@ pub async fn take(
     patience: &Patience,
 ) -> Result<Pooled> {
     let leaders = worker.cluster.keeper.leaders();
+    let asker = match need {
+        Need::Fresh => Asker::Clients,
+        Need::Joining => Asker::Joiners,
+    };
     loop {
-        let leader = match leaders.get(group, Asker::Clients) {
+        let leader = match leaders.get(group, asker) {
             Some(leader) => leader,
-            None => patience.for_primary(leaders, group).await?,
+            None => patience.for_primary(leaders, group, asker).await?,
         };
         if leader.epoch < epoch {
             // Another coordinator has heard of a newer one; this one will, too.
             let error = Error::unreachable(leader.node.name.as_str(), format!("epoch {epoch} of the group has begun"));
-            patience.after(leaders, &leader, &error).await?;
+            patience.after(leaders, &leader, asker, &error).await?;
             continue;
         }
         let pool = worker.pool(&leader)?;
         let taken = tokio::select! {
             biased;
             taken = pool.take(key, need, &fit) => taken,
-            () = leaders.superseded(&leader) => continue,
+            () = leaders.superseded(&leader, asker) => continue,
         };
         match taken {
-            Err(error) if error.is_away() => patience.after(leaders, &leader, &error).await?,
+            Err(error) if error.is_away() => patience.after(leaders, &leader, asker, &error).await?,
             taken => return taken,
         }
     }
@@ -152,7 +167,7 @@ mod tests {
         let leaders = Leaders::default();
         let patience = Patience::new(30);
         assert_eq!(patience.left(), Duration::from_millis(30));
-        let error = patience.for_primary(&leaders, "g1").await.err().unwrap();
+        let error = patience.for_primary(&leaders, "g1", Asker::Clients).await.err().unwrap();
         assert_eq!(error.sqlstate(), sqlstate::CANNOT_CONNECT_NOW);
         assert!(error.to_string().starts_with("group \"g1\" has had no primary for 0.0"), "{error}");
         assert!(patience.left().is_zero());

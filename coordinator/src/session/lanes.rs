@@ -66,6 +66,13 @@ impl Session {
                     true => Need::Joining,
                     false => Need::Fresh,
                 };
+                if need == Need::Fresh {
+                    let leaders = self.worker.cluster.keeper.leaders();
+                    tokio::select! {
+                        () = self.patience.to_begin(leaders) => (),
+                        cancelled = self.cancel.requested() => return Err(cancelled),
+                    }
+                }
                 let mut lane = match self.replica_lane(place, path, need).await? {
                     Some(lane) => lane,
                     None => self.acquire(place, path, need).await?,

@@ -7,7 +7,9 @@ use atoll_planner::plan::Plan;
 use atoll_wire::backend::{self, ErrorFields};
 
 use super::client::Mark;
+use super::reads::Route;
 use super::{Held, Session};
+use crate::directory::leaders::Asker;
 use crate::error::{Error, Loss, Result, sqlstate};
 use crate::lane::Lane;
 use crate::place::Place;
@@ -118,6 +120,10 @@ impl Session {
             return false;
         }
         *times += 1;
+        if *times > 1 {
+            // What brings replicas down shall not go through all of them.
+            self.route = Route::Primary;
+        }
         metrics::counter!("atoll_coordinator_retries_total").increment(1);
         self.client.rewind(mark);
         true
@@ -128,7 +134,9 @@ impl Session {
         let leaders = self.worker.cluster.keeper.leaders();
         match leaders.served_by(node) {
             None => true,
-            Some(leader) => tokio::time::timeout(SERVER_ENDS_WITHIN, leaders.superseded(&leader)).await.is_ok(),
+            Some(leader) => {
+                tokio::time::timeout(SERVER_ENDS_WITHIN, leaders.superseded(&leader, Asker::Joiners)).await.is_ok()
+            }
         }
     }
 
@@ -244,7 +252,7 @@ impl Session {
         let Some(leader) = leaders.served_by(node) else { return Ok(()) };
         tokio::select! {
             biased;
-            waited = self.patience.after(leaders, &leader, error) => waited,
+            waited = self.patience.after(leaders, &leader, Asker::Clients, error) => waited,
             cancelled = self.cancel.requested() => Err(cancelled),
         }
     }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_planner::directory::{Directory, GroupIndex};
+use atoll_planner::plan::{Plan, Session as SessionPlan};
 
 use super::Session;
 use super::lanes::settle;
 use super::settings::Settings;
+use super::transaction::Participant;
 use crate::config::Config;
 use crate::directory::outcome::parse_lsn;
 use crate::error::{Error, Result, sqlstate};
@@ -103,6 +105,47 @@ impl Session {
         Route::Replicas
     }
 
+    /// Before a statement that only primaries can run: the replicas from which its READ ONLY transaction has read leave it.
+    ///
+    /// # Errors
+    /// 0A000 when the transaction has something on a replica that it would lose: its snapshot, or cursors.
+    pub(super) async fn leave_replicas(&mut self, statement: &Statement) -> Result<()> {
+        let Some(transaction) = self.transaction.as_ref().filter(|transaction| !transaction.failed) else {
+            return Ok(());
+        };
+        let is_replica = |participant: &Participant| participant.lane.reads_for.is_some();
+        let places: Vec<Place> =
+            transaction.participants.iter().filter(|one| is_replica(one)).map(|one| one.place).collect();
+        if places.is_empty() || !self.takes_a_primary(statement) {
+            return Ok(());
+        }
+        let reads_on = self.cursors.values().any(|cursor| places.contains(&cursor.place)) || self.has_named_portals();
+        if reads_on || self.keeps_its_snapshot() {
+            return Err(Error::unsupported("the statement needs a primary, but its transaction reads from a replica")
+                .with_detail("The transaction's snapshot or cursors are there.")
+                .with_hint("SET LOCAL atoll.read_preference = primary before the transaction's first query."));
+        }
+        let Some(transaction) = &mut self.transaction else { return Ok(()) };
+        for mut participant in transaction.participants.extract_if(.., |one| is_replica(one)) {
+            // A lane that cannot be told is not used again.
+            if participant.lane.query("COMMIT").await.is_ok() {
+                participant.lane.release();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a statement may do what a replica cannot, or would do for itself alone: advisory locks, notifications.
+    fn takes_a_primary(&mut self, statement: &Statement) -> bool {
+        match &statement.plan {
+            Plan::Session(command) => {
+                matches!(command, SessionPlan::Listen | SessionPlan::Unlisten | SessionPlan::Notify)
+            }
+            Plan::Transaction(_) | Plan::Own(_) | Plan::Explain(_) | Plan::Empty | Plan::Refuse(_) => false,
+            _ => !self.only_reads(statement),
+        }
+    }
+
     /// What a replica cannot do, whatever is asked of it.
     fn is_serializable(&self) -> bool {
         let said = self.transaction.as_ref().and_then(|transaction| {
@@ -123,30 +166,19 @@ impl Session {
 
     /// A backend of a replica for a place, when the statement's reads may go there and one suits; nothing has been done on it yet.
     pub(super) async fn replica_lane(&mut self, place: Place, path: &Arc<str>, need: Need) -> Result<Option<Pooled>> {
-        if self.route == Route::Primary || place.kind == Kind::Directory {
+        // Where the transaction is whose snapshot this one is to see.
+        let replicas = self.transaction.as_ref().map(|transaction| &transaction.replicas);
+        let bound_to = replicas.and_then(|all| all.iter().find(|(other, _)| *other == place));
+        let bound_to = bound_to.map(|(_, node)| node.clone());
+        if bound_to.is_none() && !self.may_read_apart(place) {
             return Ok(None);
         }
-        let mut bound_to = None;
-        if let Some(transaction) = &self.transaction {
-            // What is staged, is staged at home's primary; and what another transaction's snapshot is to be shared with, on its node.
-            if place.group == Directory::HOME && (!transaction.explicit || self.keeps_its_snapshot()) {
-                return Ok(None);
-            }
-            bound_to = transaction.replicas.iter().find(|(other, _)| *other == place).map(|(_, node)| node.clone());
-            if bound_to.is_none() && !transaction.snapshots.is_empty() {
-                return Ok(None);
-            }
-        }
-        if self.pinned.iter().any(|(pinned, _)| *pinned == place) {
-            return Ok(None);
-        }
-        self.learn_position(place.group).await?;
+        let position = self.position_to_find(place.group).await?;
         let group = self.group_name(place.group);
         let cluster = self.worker.cluster.clone();
         let routing = cluster.keeper.routing();
-        let position = self.written.positions.of(&group);
         let Reads { preference, max_lag_bytes, max_lag } = self.reads;
-        let wants = Wants { preference, max_lag_bytes, max_lag, zone: &cluster.config.zone, position };
+        let wants = Wants { preference, max_lag_bytes, max_lag, zone: &cluster.config.zone, position: Some(position) };
         let mut excluded = Vec::new();
         loop {
             let target = match &bound_to {
@@ -169,11 +201,26 @@ impl Session {
                     self.used_replica = true;
                     return Ok(Some(lane));
                 }
-                Err(error) if bound_to.is_some() || !error.is_away() => return Err(error),
-                // It is behind what the session has seen, or cannot be reached: another one, or the primary.
-                Ok(None) | Err(_) => excluded.push(target.node.name.clone()),
+                Err(error) if bound_to.is_some() || error.sqlstate() == sqlstate::QUERY_CANCELED => return Err(error),
+                // It cannot be reached, or does not know the role or the database yet.
+                Err(error) => {
+                    tracing::debug!(%error, node = target.node.name, "no backend of a replica: another node is asked");
+                    excluded.push(target.node.name.clone());
+                }
+                Ok(None) => excluded.push(target.node.name.clone()),
             }
         }
+    }
+
+    /// Whether a place's part of the statement that runs may be read from a replica.
+    fn may_read_apart(&self, place: Place) -> bool {
+        let bound = self.transaction.as_ref().is_some_and(|transaction| {
+            // What is staged, is staged at home's primary; what shares a snapshot is where that is.
+            let stages = place.group == Directory::HOME && (!transaction.explicit || self.keeps_its_snapshot());
+            stages || !transaction.snapshots.is_empty()
+        });
+        let is_pinned = self.pinned.iter().any(|(pinned, _)| *pinned == place);
+        self.route == Route::Replicas && place.kind != Kind::Directory && !bound && !is_pinned
     }
 
     /// A backend of this replica, its settings in line; `None` when it has not replayed as far as `position`.
@@ -183,7 +230,7 @@ impl Session {
         place: Place,
         path: &Arc<str>,
         need: Need,
-        position: Option<Position>,
+        position: Position,
     ) -> Result<Option<Pooled>> {
         let pool = self.worker.replica_pool(target)?;
         let key = self.lane_key(self.role_at(place), place);
@@ -200,11 +247,11 @@ impl Session {
         };
         lane.hedge(Some(self.client.progress()));
         settle(&mut lane, &self.settings_at(place), self.id).await?;
-        if let Some(position) = position.filter(|position| !target.has_reached(position.lsn)) {
+        if lane.replayed < position.lsn {
             let sets = lane.query("SELECT pg_catalog.pg_last_wal_replay_lsn()").await?;
             let replayed = sets.first().map(|set| set.scalar()).transpose()?.and_then(parse_lsn);
-            target.reach(replayed.unwrap_or_default());
-            if !target.has_reached(position.lsn) {
+            lane.replayed = replayed.unwrap_or_default();
+            if lane.replayed < position.lsn {
                 lane.release();
                 return Ok(None);
             }
@@ -213,11 +260,35 @@ impl Session {
         Ok(Some(lane))
     }
 
-    /// Asks a group's primary how far its log is, when the session has committed there since it last did.
+    /// What a replica must have replayed to answer the session: its own last commit in the group, and the definitions that statements are
+    /// planned by.
+    async fn position_to_find(&mut self, group: GroupIndex) -> Result<Position> {
+        self.learn_position(group).await?;
+        let (name, floors) = (self.group_name(group), self.facts().floors.clone());
+        let floor = match floors.of(&name) {
+            Some(floor) => floor,
+            None => {
+                let floor = self.end_of_log(group).await?;
+                floors.note(&name, floor);
+                floor
+            }
+        };
+        Ok(self.written.positions.of(&name).map_or(floor, |own| own.and(floor)))
+    }
+
+    /// Notes where a group's log ends, when the session has committed there since it last did.
     async fn learn_position(&mut self, group: GroupIndex) -> Result<()> {
-        if !self.written.unknown.contains(&group) {
-            return Ok(());
+        if self.written.unknown.contains(&group) {
+            let position = self.end_of_log(group).await?;
+            let name = self.group_name(group);
+            self.written.positions.advance(&name, position);
+            self.written.unknown.remove(&group);
         }
+        Ok(())
+    }
+
+    /// Asks a group's primary where its log ends.
+    async fn end_of_log(&mut self, group: GroupIndex) -> Result<Position> {
         let path = self.plain_path();
         loop {
             let mut lane = self.pooled(Place::data(group), &path, Need::Joining).await?;
@@ -226,10 +297,7 @@ impl Session {
             if let Some(sets) = self.answered(lane, asked).await? {
                 let lsn = sets.first().map(|set| set.scalar()).transpose()?.and_then(parse_lsn);
                 let lsn = lsn.ok_or_else(|| Error::internal("a primary does not say where its log is"))?;
-                let name = self.group_name(group);
-                self.written.positions.advance(&name, Position { epoch, lsn });
-                self.written.unknown.remove(&group);
-                return Ok(());
+                return Ok(Position { epoch, lsn });
             }
         }
     }
@@ -273,6 +341,10 @@ impl Session {
             && error.sqlstate() != sqlstate::QUERY_CANCELED
             && self.client.is_unseen(mark);
         if again {
+            if error.sqlstate() == sqlstate::READ_ONLY {
+                // It writes, although nothing told.
+                (0..self.facts().directory.groups.len()).for_each(|group| self.note_written(GroupIndex(group)));
+            }
             self.client.rewind(mark);
             metrics::counter!("atoll_coordinator_retries_total").increment(1);
         }

@@ -135,7 +135,9 @@ impl Relay<'_> {
             if due.is_empty() {
                 return Ok(outcome);
             }
-            let mut chunk = self.next_chunk().await?;
+            // A replica's error is not told before its backend is ready again: the statement may be run on the primary.
+            let hold = outcome.error.is_some() && self.lane.reads_for.is_some();
+            let mut chunk = self.next_chunk(hold).await?;
             while let Some((frame_tag, length)) = peek(&chunk) {
                 if length > chunk.len() {
                     return Err(Error::internal("an agent cut a frame in two"));
@@ -152,21 +154,23 @@ impl Relay<'_> {
         }
     }
 
-    /// The backend's next frames, while watching for a client that leaves in the middle.
-    async fn next_chunk(&mut self) -> Result<Bytes> {
+    /// The backend's next frames, while watching for a client that leaves in the middle. With `hold` nothing is written meanwhile.
+    async fn next_chunk(&mut self, hold: bool) -> Result<Bytes> {
         loop {
             tokio::select! {
                 biased;
                 chunk = self.lane.receive_frames() => return chunk,
                 // Nothing more for now: what is there (notices, rows of a slow query) is not held back.
-                () = std::future::ready(()), if self.client.has_to_flush() => {}
+                () = std::future::ready(()), if !hold && self.client.has_to_flush() => {}
                 read = self.client.fill_ahead() => {
                     if read? == 0 {
                         return Err(Error::Client(std::io::ErrorKind::UnexpectedEof.into()));
                     }
                 }
             }
-            self.client.flush().await?;
+            if !hold {
+                self.client.flush().await?;
+            }
         }
     }
 

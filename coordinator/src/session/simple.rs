@@ -207,6 +207,7 @@ impl Session {
         self.route = self.route_of(statement);
         self.used_replica = false;
         self.runs_alone = self.transaction.is_none();
+        self.leave_replicas(statement).await?;
         let outcome = loop {
             let mark = self.client.mark();
             let alone = self.transaction.is_none();

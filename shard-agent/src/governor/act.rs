@@ -10,12 +10,10 @@ use atoll_control::store::{Leader, StoreError, View};
 use atoll_proto::v1::JoinRequest;
 
 use super::clock::{now_ms, unix_ms};
-use super::fence::{Fencer, Order as FenceOrder};
 use super::memory::Led;
 use super::{Governor, Report};
 use crate::postgres::Rewound;
 use crate::postgres::observe::Observation;
-use crate::postgres::process;
 use crate::postgres::replication::{StartAs, Stop, SyncNames, Upstream};
 use crate::postgres::server;
 
@@ -456,34 +454,5 @@ impl Governor {
             return Ok(true);
         }
         Ok(false)
-    }
-
-    /// Tells the fencer until when PostgreSQL may run.
-    pub(super) fn instruct_fencer(&mut self) {
-        let pid = self.server.pid();
-        let order = match self.lease.tenure() {
-            Some(tenure) if self.as_primary && tenure.deadline != u64::MAX => {
-                let start_time = process::start_time(pid);
-                FenceOrder { deadline: tenure.deadline, pid, start_time: start_time.unwrap_or_default() }
-            }
-            _ => FenceOrder { deadline: u64::MAX, pid: 0, start_time: 0 },
-        };
-        if self.fencer.is_none() {
-            if order.pid == 0 {
-                return;
-            }
-            match Fencer::start() {
-                Ok(fencer) => self.fencer = Some(fencer),
-                Err(error) => return tracing::error!(%error, "the fencer cannot be started"),
-            }
-        }
-        let Some(fencer) = &mut self.fencer else { return };
-        if let Err(error) = fencer.tell(order) {
-            tracing::error!(%error, "the fencer is gone; starting another");
-            self.fencer = None;
-            return;
-        }
-        // The fencer of an earlier agent would stop PostgreSQL at a deadline that has moved.
-        super::fence::replace_earlier(&self.settings.run_dir, fencer.pid());
     }
 }

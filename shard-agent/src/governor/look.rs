@@ -8,7 +8,7 @@ use atoll_control::store::{Leader, View};
 
 use super::clock::now_ms;
 use super::standing::{Role, Standing};
-use super::{Governor, Report, SILENT_MS};
+use super::{Governor, Leaving, Report, SILENT_MS};
 use crate::postgres::observe::{Observation, Trouble};
 use crate::postgres::server;
 
@@ -279,11 +279,18 @@ impl Governor {
                 if self.serving {
                     standing.role = Role::Primary;
                 } else {
-                    standing.reason = self.draining.clone().unwrap_or_else(|| "waits to be let in".into());
+                    standing.reason = "waits to be let in".into();
+                }
+                match &self.leaving {
+                    Leaving::No => {}
+                    Leaving::Draining(reason) => {
+                        (standing.role, standing.draining, standing.reason) = (Role::Primary, true, reason.clone());
+                    }
+                    Leaving::Closed(reason) => standing.reason = reason.clone(),
                 }
             }
             Observation::Replica(replica) => {
-                standing.epoch = standing.leader.as_ref().map_or(standing.record.epoch, |leader| leader.epoch);
+                standing.epoch = epoch_of(&standing.record, replica.timeline);
                 (standing.timeline, standing.lsn) = (replica.timeline, replica.replayed.0);
                 standing.lag_bytes = replica.received.0.saturating_sub(replica.replayed.0);
                 let lag = replica.lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
@@ -311,5 +318,32 @@ impl Governor {
             }
         }
         standing
+    }
+}
+
+/// The epoch whose log a replica on this timeline has replayed: an earlier one than the group's until it has come to what the new leader wrote.
+/// Before that it may have what no later primary has.
+fn epoch_of(record: &GroupRecord, timeline: u32) -> u64 {
+    record.history.iter().rev().find(|reign| reign.timeline == timeline).map_or(0, |reign| reign.epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_is_of_the_epoch_whose_log_it_replays() {
+        let reign = |epoch, timeline| Reign {
+            epoch,
+            leader: String::new(),
+            timeline,
+            start_lsn: String::new(),
+            since_ms: 0,
+            reason: String::new(),
+        };
+        // The leader of epoch 2 went on as it was; epoch 5 has been won and not established.
+        let record =
+            GroupRecord { epoch: 5, history: vec![reign(1, 1), reign(2, 1), reign(4, 4)], ..GroupRecord::default() };
+        assert_eq!([1, 2, 4].map(|timeline| epoch_of(&record, timeline)), [2, 0, 4]);
     }
 }

@@ -5,6 +5,7 @@ mod act;
 pub mod clock;
 pub mod events;
 pub mod fence;
+mod guard;
 pub mod lease;
 mod look;
 mod memory;
@@ -35,7 +36,7 @@ use crate::postgres::server::Server;
 use crate::settings::Settings;
 use clock::{now_ms, unix_ms};
 use events::Events;
-use fence::Fencer;
+use guard::Guard;
 use lease::Lease;
 use memory::Memory;
 use peers::Peers;
@@ -61,6 +62,16 @@ struct Report {
     position: Result<Position, String>,
 }
 
+/// Whether a primary that could serve is about to be none, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// Transactions that have begun go on to their ends.
+    Draining(String),
+    /// Nobody is let in.
+    Closed(String),
+}
+
 /// Owns PostgreSQL; see the module.
 pub struct Governor {
     settings: Settings,
@@ -71,7 +82,7 @@ pub struct Governor {
     promises: Arc<Promises>,
     events: Arc<Events>,
     memory: Memory,
-    fencer: Option<Fencer>,
+    guard: Arc<Guard>,
     standing: watch::Sender<Standing>,
     asks: mpsc::Receiver<Ask>,
     views: watch::Receiver<Option<View>>,
@@ -87,8 +98,7 @@ pub struct Governor {
     unresponsive_since: Option<u64>,
     as_primary: bool,
     serving: bool,
-    /// Why clients are kept out although they could be let in.
-    draining: Option<String>,
+    leaving: Leaving,
     sync: Option<SyncSet>,
     sync_since: Option<Lsn>,
     streamed: BTreeMap<String, u64>,
@@ -125,7 +135,15 @@ impl Governor {
     /// When the lease store's endpoints are malformed, or what the node remembers cannot be read.
     pub fn new(settings: Settings, kind: store::Kind, token: &Token, secret: &str) -> Result<Governed, AgentError> {
         let call_max = Duration::from_millis(settings.lease_call_ms_max);
-        let store = store::open(kind, &settings.lease_endpoints, &settings.lease_prefix, token, call_max)?;
+        let store = {
+            let Settings { lease_endpoints, lease_prefix, .. } = &settings;
+            let tls = store::TlsFiles {
+                ca_file: settings.lease_ca_file.clone(),
+                cert_file: settings.lease_cert_file.clone(),
+                key_file: settings.lease_key_file.clone(),
+            };
+            store::open(kind, lease_endpoints, &tls, lease_prefix, token, call_max)?
+        };
         let memory = Memory::load(&settings.data_dir)
             .map_err(|source| AgentError::Memory { path: settings.data_dir.clone(), source })?;
         let (server, status) = Server::new(settings.clone(), secret);
@@ -150,6 +168,11 @@ impl Governor {
             let store = Arc::clone(&store);
             tokio::spawn(async move { lease.keep(&settings, store, &peers, standings).await })
         };
+        let guard = Arc::new(Guard::new(Arc::clone(&lease), settings.run_dir.clone()));
+        let fence = {
+            let guard = Arc::clone(&guard);
+            tokio::spawn(async move { guard.keep().await })
+        };
         let read = tokio::spawn(read_on(Arc::clone(&store), settings.group.clone(), view_sender));
         let governor = Self {
             settings,
@@ -160,7 +183,7 @@ impl Governor {
             promises,
             events,
             memory,
-            fencer: None,
+            guard,
             standing,
             asks,
             views,
@@ -172,7 +195,7 @@ impl Governor {
             unresponsive_since: None,
             as_primary: false,
             serving: false,
-            draining: None,
+            leaving: Leaving::No,
             sync: None,
             sync_since: None,
             streamed: BTreeMap::new(),
@@ -190,7 +213,7 @@ impl Governor {
             reporters,
             won_because: String::new(),
             last_failure: String::new(),
-            _tasks: vec![AbortOnDropHandle::new(renew), AbortOnDropHandle::new(read)],
+            _tasks: vec![AbortOnDropHandle::new(renew), AbortOnDropHandle::new(fence), AbortOnDropHandle::new(read)],
         };
         Ok(Governed { governor, desk, lease, status })
     }
@@ -206,7 +229,7 @@ impl Governor {
             let seen = self.seen().await;
             let decision = decide(&seen.as_seen(self.settings.name.as_str()));
             self.publish(decision.serve);
-            self.instruct_fencer();
+            self.guard.watch(if self.as_primary { self.server.pid() } else { 0 });
             let starts = matches!(
                 decision.action,
                 Action::StartPrimary(_) | Action::StartReplica { .. } | Action::Promote(_) | Action::Initdb
@@ -295,16 +318,14 @@ impl Governor {
     }
 
     async fn shut_down(mut self) -> Result<(), AgentError> {
-        self.draining = Some("the agent is stopping".into());
+        self.leaving = Leaving::Closed("the agent is stopping".into());
         self.publish(false);
         let at_most = Duration::from_secs(self.settings.stop_seconds_max);
         let stopped = self.server.stop(Stop::Fast { at_most }).await;
         if let Some(id) = self.lease.give_up() {
             let _ = self.store.release(&self.settings.group, id).await;
         }
-        if let Some(fencer) = self.fencer.take() {
-            fencer.end();
-        }
+        self.guard.end();
         stopped.map(drop).map_err(AgentError::Postgres)
     }
 }
@@ -342,7 +363,7 @@ async fn read_on(store: Arc<dyn LeaseStore>, group: String, views: watch::Sender
 impl Governor {
     /// Says what this node is, to all who ask.
     fn publish(&mut self, serve: bool) {
-        let serve = serve && self.draining.is_none();
+        let serve = serve && self.leaving == Leaving::No;
         if serve && !self.serving {
             self.events.note("serving", self.epoch(), "clients are let in");
         }

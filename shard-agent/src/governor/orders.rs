@@ -8,15 +8,13 @@ use atoll_proto::v1::{JoinReply, JoinRequest, RecruitReply};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 
-use super::Governor;
 use super::clock::now_ms;
 use super::service::{Ask, Order};
+use super::{Governor, Leaving};
 use crate::postgres::lsn::Lsn;
 use crate::postgres::observe::Observation;
 use crate::postgres::replication::Stop;
 
-/// How long what runs may take to its end before a switchover ends it.
-const DRAIN_MAX: Duration = Duration::from_secs(2);
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// How long PostgreSQL may take to shut down in a switchover: a checkpoint was made before.
 const HANDOVER_STOP: Duration = Duration::from_secs(10);
@@ -227,10 +225,8 @@ impl Governor {
             .write_checkpoint(CHECKPOINT_WITHIN)
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
-        self.draining = Some(format!("the group is handed over to {to}"));
-        self.publish(true);
         let handed = self.hand_over(&to).await;
-        self.draining = None;
+        self.leaving = Leaving::No;
         match handed {
             Ok(()) => {
                 let took = begun.elapsed().as_millis();
@@ -266,20 +262,41 @@ impl Governor {
         }
     }
 
-    async fn hand_over(&mut self, to: &str) -> Result<(), String> {
-        let drained = timeout(DRAIN_MAX, async {
-            let mut quiet = 0;
-            // A statement may still be on its way when the first look finds nothing.
-            while quiet < 3 {
-                let busy = self.server.busy_backends().await.map_err(|error| error.to_string())?;
-                quiet = if busy == 0 { quiet + 1 } else { 0 };
-                sleep(DRAIN_POLL).await;
-            }
-            Ok::<(), String>(())
-        });
-        if let Ok(failed) = drained.await {
-            failed?;
+    fn leave(&mut self, leaving: Leaving) {
+        self.leaving = leaving;
+        self.publish(true);
+    }
+
+    /// Waits until the transactions that have begun are over. Those that have begun in other groups may come here, too, at first: others here may
+    /// be waiting for their locks.
+    async fn drain(&mut self, to: &str) -> Result<(), String> {
+        self.leave(Leaving::Draining(format!("the group is being handed over to {to}")));
+        self.until_quiet().await?;
+        self.leave(Leaving::Closed(format!("the group is handed over to {to}")));
+        self.until_quiet().await
+    }
+
+    async fn until_quiet(&mut self) -> Result<(), String> {
+        let mut quiet = 0;
+        // A statement may still be on its way when the first look finds nothing.
+        while quiet < 2 {
+            let busy = self.server.busy_backends().await.map_err(|error| error.to_string())?;
+            quiet = if busy == 0 { quiet + 1 } else { 0 };
+            sleep(DRAIN_POLL).await;
         }
+        Ok(())
+    }
+
+    async fn hand_over(&mut self, to: &str) -> Result<(), String> {
+        let at_most = Duration::from_millis(self.settings.drain_ms_max);
+        match timeout(at_most, self.drain(to)).await {
+            Ok(drained) => drained?,
+            Err(_) => {
+                let message = format!("transactions that took longer than {} ms were cut off", at_most.as_millis());
+                self.events.note("drain_ended", self.epoch(), message);
+            }
+        }
+        self.leave(Leaving::Closed(format!("the group is handed over to {to}")));
         // Standbys that are connected are sent everything, the shutdown's checkpoint included.
         let clean = self.server.stop(Stop::Fast { at_most: HANDOVER_STOP }).await.map_err(|error| error.to_string())?;
         self.was_starting = false;

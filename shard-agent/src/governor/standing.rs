@@ -31,7 +31,9 @@ pub struct Standing {
     pub role: Role,
     /// Under which it serves; of a replica, its leader's.
     pub epoch: u64,
-    /// Why the role is [`Role::None`]; otherwise empty.
+    /// Of a primary: it hands over as soon as the transactions that have begun are over; coordinators begin none meanwhile.
+    pub draining: bool,
+    /// Why the role is [`Role::None`], or a primary draining; otherwise empty.
     pub reason: String,
     pub record: GroupRecord,
     pub leader: Option<Leader>,

@@ -5,9 +5,9 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::PostgresError;
 use super::data_dir::{file, replace};
 use super::replication::{REPLICATION_ROLE, StartAs, SyncNames, Upstream};
+use super::{PostgresError, certificate};
 use crate::settings::Settings;
 
 /// The agent's own settings file beside postgresql.conf, written anew at every start.
@@ -90,7 +90,13 @@ pub(super) fn write(settings: &Settings, part: Option<&Part>) -> Result<(), Post
     }
     replace(&data_dir.join(CONF), &conf(settings, part))?;
     replace(&data_dir.join("pg_hba.conf"), &hba(settings, part.is_some()))?;
-    part.map_or(Ok(()), |_| without_ours(&data_dir.join(AUTO_CONF)))
+    match part {
+        Some(_) => {
+            certificate::ensure(settings)?;
+            without_ours(&data_dir.join(AUTO_CONF))
+        }
+        None => Ok(()),
+    }
 }
 
 fn conf(settings: &Settings, part: Option<&Part>) -> String {
@@ -117,6 +123,10 @@ fn conf(settings: &Settings, part: Option<&Part>) -> String {
     ];
     if part.is_some() {
         lines.extend(MEMBER.map(|(name, value)| (name, value.to_owned())));
+        let (certificate, key) = certificate::paths(settings);
+        lines.push(("ssl", "on".into()));
+        lines.push(("ssl_cert_file", certificate.display().to_string()));
+        lines.push(("ssl_key_file", key.display().to_string()));
     }
     // The last one counts.
     lines.extend(settings.postgres_settings.iter().map(|(name, value)| (name.as_str(), value.clone())));
@@ -172,18 +182,18 @@ fn hba(settings: &Settings, member: bool) -> String {
          local all all trust\n\
          local replication all trust\n",
     );
+    if member {
+        // Replicas and base backups; and pg_rewind. Encrypted and with a password wherever they come from.
+        for database in ["replication", "postgres"] {
+            text.push_str(&format!("hostssl {database} {REPLICATION_ROLE} all scram-sha-256\n"));
+        }
+    }
     for network in ["127.0.0.1/32", "::1/128"] {
         text.push_str(&format!("host all all {network} {method}\nhost replication all {network} {method}\n"));
     }
-    if member {
-        // Replicas and base backups; and pg_rewind.
-        for database in ["replication", "postgres"] {
-            text.push_str(&format!("host {database} {REPLICATION_ROLE} all scram-sha-256\n"));
-        }
-    }
     // Elsewhere only with a password, whatever holds on loopback.
     if !settings.postgres_host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
-        text.push_str("host all all all scram-sha-256\n");
+        text.push_str("host all all all scram-sha-256\nhost replication all all scram-sha-256\n");
     }
     text
 }

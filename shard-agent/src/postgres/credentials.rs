@@ -1,15 +1,12 @@
 //! How nodes prove to each other's PostgreSQL that they belong to the cluster.
 
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use atoll_wire::scram::make_verifier;
 use sha2::{Digest, Sha256};
 
 use super::PostgresError;
-use super::data_dir::file;
+use super::data_dir::replace_private;
 use super::replication::REPLICATION_ROLE;
 use crate::settings::Settings;
 
@@ -49,20 +46,7 @@ impl Credentials {
     pub fn write_passfile(&self, settings: &Settings) -> Result<(), PostgresError> {
         let path = passfile(settings);
         let text = format!("*:*:*:{REPLICATION_ROLE}:{}\n", self.password);
-        if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
-            return Ok(());
-        }
-        let fresh = path.with_extension("new");
-        let write = || {
-            // The mode counts only for a new file.
-            if fresh.exists() {
-                fs::remove_file(&fresh)?;
-            }
-            let mut new = fs::File::options().write(true).create_new(true).mode(0o600).open(&fresh)?;
-            new.write_all(text.as_bytes())?;
-            fs::rename(&fresh, &path)
-        };
-        write().map_err(|source| file("write", &path, source))
+        replace_private(&path, &text)
     }
 
     /// A query for whether the role is there as it should be: one row with "t".
@@ -92,6 +76,7 @@ impl Credentials {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -102,6 +103,27 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<(), PostgresError> {
         fs::rename(&fresh, path)
     });
     written.map_err(|source| file("write", path, source))
+}
+
+/// Replaces a file that nobody but the agent's OS user may read.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn replace_private(path: &Path, text: &str) -> Result<(), PostgresError> {
+    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(());
+    }
+    let fresh = path.with_extension("new");
+    let write = || {
+        // The mode counts only for a new file.
+        if fresh.exists() {
+            fs::remove_file(&fresh)?;
+        }
+        let mut new = fs::File::options().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        new.write_all(text.as_bytes())?;
+        fs::rename(&fresh, path)
+    };
+    write().map_err(|source| file("write", path, source))
 }
 
 pub(super) fn file(action: &'static str, path: &Path, source: io::Error) -> PostgresError {

@@ -2,6 +2,7 @@
 //! running; of a member of a group that takes part in elections, [`server`] does what the governor says; with one that Patroni runs only
 //! [`Probe`] has to do.
 
+mod certificate;
 mod conf;
 mod control_file;
 mod copy;

@@ -29,6 +29,7 @@ impl Upstream {
     pub(super) fn conninfo(&self, settings: &Settings, application: &str) -> String {
         let port = self.port.to_string();
         let passfile = passfile(settings).display().to_string();
+        let nothing = settings.run_dir.join("none").display().to_string();
         let words = [
             ("host", self.host.as_str()),
             ("port", &port),
@@ -37,6 +38,12 @@ impl Upstream {
             ("passfile", &passfile),
             ("application_name", application),
             ("gssencmode", "disable"),
+            // The certificate is the node's own; that the other end knows the password's verifier is what proves who it is.
+            ("sslmode", "require"),
+            ("channel_binding", "require"),
+            // Not what some home directory holds: that may not even be readable.
+            ("sslcert", &nothing),
+            ("sslrootcert", &nothing),
             // A host that is gone is noticed within seconds.
             ("connect_timeout", "5"),
             ("keepalives_idle", "2"),

@@ -74,6 +74,9 @@ REVOKE ALL ON SCHEMA ros FROM ro_group;
 DROP ROLE ro_group;
 DROP ROLE ro_group;
 DROP ROLE IF EXISTS ro_group;
+-- Known to one backend before the commit.
+-- exact-or-refused
+CREATE ROLE ro_fresh\; GRANT SELECT ON ro TO ro_fresh\; DROP OWNED BY ro_fresh\; DROP ROLE ro_fresh;
 ALTER DEFAULT PRIVILEGES IN SCHEMA ros GRANT SELECT ON TABLES TO PUBLIC;
 ALTER DEFAULT PRIVILEGES IN SCHEMA ros REVOKE SELECT ON TABLES FROM PUBLIC;
 DROP TABLE ro, ro_ref, ro_un;
