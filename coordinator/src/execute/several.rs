@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use atoll_planner::directory::{ColocationId, GroupIndex};
-use atoll_planner::plan::{Fragment, Merge};
+use atoll_planner::plan::{Access, Fragment, Merge, Plan};
 use atoll_proto::v1;
 use atoll_wire::backend;
 use bytes::BytesMut;
@@ -50,7 +50,7 @@ impl Long {
 
 impl Session {
     /// How many fragments a group is to run at a time for this one: 1 where its work is short, where PostgreSQL has workers of its own for
-    /// it, and inside a transaction, whose rows other backends do not see.
+    /// it, for what locks rows or may write, and inside a transaction, whose rows other backends do not see.
     ///
     /// # Errors
     /// What PostgreSQL says of the fragment.
@@ -62,8 +62,13 @@ impl Session {
     ) -> Result<usize> {
         let config = &self.worker.cluster.config;
         let (max, long) = (config.group_fragments_max, config.long_fragment_cost as f64);
+        let reads = match &statement.plan {
+            Plan::Sharded(sharded) => sharded.access == Access::Read,
+            Plan::Gather(gather) => gather.access == Access::Read,
+            _ => false,
+        };
         let serializable = self.settings.get("default_transaction_isolation").is_some();
-        if max == 1 || self.transaction.is_some() || serializable || !self.pinned.is_empty() {
+        if max == 1 || !reads || self.transaction.is_some() || serializable || !self.pinned.is_empty() {
             return Ok(1);
         }
         let is_short = |expected: &Expected| expected.cost < long || expected.parallel;
