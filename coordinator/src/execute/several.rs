@@ -78,8 +78,8 @@ impl Session {
             return Ok(1);
         }
         let shards = self.group_shards(fragment, bound).await?;
-        let groups: Vec<String> = shards.iter().map(|(group, _)| self.group_name(*group)).collect();
-        let most = shards.iter().map(|(_, shards)| shards.len()).max().unwrap_or(1);
+        let groups: Vec<String> = shards.keys().map(|group| self.group_name(*group)).collect();
+        let most = shards.values().map(Vec::len).max().unwrap_or(1);
         let max = match max {
             0 => {
                 // The node with the least room sets the pace.
@@ -153,9 +153,9 @@ impl Session {
         };
         let start = Instant::now();
         let shards = self.group_shards(fragment, bound).await?;
-        let mut lanes = self.scatter_lanes(shards.iter().map(|(group, _)| *group)).await?;
+        let mut lanes = self.scatter_lanes(shards.keys().copied()).await?;
         let (mut snapshots, mut replicas) = (Vec::new(), Vec::new());
-        for (group, _) in &shards {
+        for group in shards.keys() {
             let (place, path) = (Place::data(*group), self.plain_path());
             let sets = self.run_at(place, &path, "SELECT pg_catalog.pg_export_snapshot()", false).await?;
             let name = sets.first().ok_or_else(|| Error::internal("a group exported no snapshot"))?.scalar()?;
