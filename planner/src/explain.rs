@@ -25,7 +25,11 @@ pub(crate) fn plan(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
     match plan_tokens(sql, &tokens[skip.min(tokens.len())..], facts) {
         // What EXPLAIN does not take (and EXPLAIN alone): PostgreSQL says so.
         Plan::Empty | Plan::Transaction(_) | Plan::Copy(_) => relay(Site::Catalog),
-        Plan::Session(_) if inner == "execute" => refuse("EXPLAIN EXECUTE is not supported").into(),
+        Plan::Session(_) if inner == "execute" => {
+            let hint =
+                Some("EXPLAIN the prepared statement itself, with values in place of its parameters.".to_owned());
+            Refusal { hint, ..refuse("EXPLAIN EXECUTE is not supported") }.into()
+        }
         Plan::Session(_) => relay(Site::Home),
         Plan::Relay(mut relay) => {
             if !analyze {

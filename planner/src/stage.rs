@@ -14,7 +14,7 @@ use crate::plan::{CatalogRows, Fragment, FragmentColumn, Keys, Merge, Piece, Ref
 use crate::reduce::{joined_by, partner_conditions};
 use crate::scan::{Span, tokens};
 use crate::statement::{Context, refuse};
-use crate::syntax::{Comparison, Expr, ExprKind};
+use crate::syntax::{Body, Comparison, Expr, ExprKind, Query};
 
 /// Fragments, and the statement (this stretch of the text) over them.
 ///
@@ -150,8 +150,10 @@ fn without_rows(mut fragment: Fragment) -> Fragment {
 pub(crate) fn unlockable(context: &Context<'_, '_, '_>) -> Option<Refusal> {
     let span = context.analysis.lock?;
     let refusal = refuse("FOR UPDATE and FOR SHARE in this query over several shards are not supported");
+    let detail = "The query runs over rows that were fetched from the shards: locking those locks nothing.";
     let hint = "Lock the rows of one table, or of tables joined by their distribution keys, in a query of its own.";
-    Some(Refusal { hint: Some(hint.to_owned()), position: Some(span.start), ..refusal })
+    let (detail, hint) = (Some(detail.to_owned()), Some(hint.to_owned()));
+    Some(Refusal { detail, hint, position: Some(span.start), ..refusal })
 }
 
 /// Why a query cannot run over fetched rows.
@@ -162,6 +164,16 @@ pub(crate) fn unstageable(context: &Context<'_, '_, '_>) -> Option<Refusal> {
         let refusal = refuse(format!("system column \"{}\" means nothing across shards", span.of(context.sql)));
         return Some(Refusal { hint, position: Some(span.start), ..refusal });
     }
+    if analysis.whole_row.is_some() {
+        let combined = analysis.queries.iter().filter(|facts| matches!(facts.query.body, Body::SetOperation { .. }));
+        if let Some(span) = combined.into_iter().find_map(|facts| row_selected(context, facts.query)) {
+            let refusal =
+                refuse("UNION, INTERSECT and EXCEPT of whole rows of tables over several shards are not supported");
+            let detail = "Rows that were fetched are of other types than the table's.".to_owned();
+            let hint = format!("Name the columns, or combine to_jsonb({}).", span.of(context.sql));
+            return Some(Refusal { detail: Some(detail), hint: Some(hint), position: Some(span.start), ..refusal });
+        }
+    }
     let writes_shards = analysis
         .occurrences
         .iter()
@@ -170,6 +182,26 @@ pub(crate) fn unstageable(context: &Context<'_, '_, '_>) -> Option<Refusal> {
         return Some(Refusal { hint, ..refuse("writes in WITH over several shards are not supported") });
     }
     None
+}
+
+/// A table's whole row that a query, or a branch of it, selects as it is.
+fn row_selected(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Option<Span> {
+    let analysis = context.analysis;
+    match &query.body {
+        Body::SetOperation { left, right, .. } => row_selected(context, left).or_else(|| row_selected(context, right)),
+        Body::Select(select) => {
+            let facts = analysis.queries.iter().find(|facts| std::ptr::eq(facts.query, query))?;
+            let (_, scope) = facts.select?;
+            select.items.iter().find_map(|item| match &item.expr.bare().kind {
+                ExprKind::Column(name) => {
+                    let (resolved, _) = analysis.resolve(name, scope);
+                    matches!(resolved, Resolved::WholeRow { .. }).then(|| name.span())
+                }
+                _ => None,
+            })
+        }
+        _ => None,
+    }
 }
 
 /// Every identifier in a stretch of text: a superset of the columns it names.
