@@ -50,6 +50,10 @@ pub struct Config {
     pub plan_cache_bytes: u64,
     /// Memory for merging the results of shards, all statements together, in bytes.
     pub merge_memory_bytes: u64,
+    /// Fragments that one group runs at a time for long work; 0: as many as the node's capacity.
+    pub group_fragments_max: usize,
+    /// What PostgreSQL must expect a group's part to cost, in its own units, to be long work.
+    pub long_fragment_cost: u64,
     /// Statements that take longer are logged, in milliseconds; 0 for none.
     pub slow_query_ms: u64,
     /// How long a client may take to log in, in seconds.
@@ -86,6 +90,8 @@ impl Default for Config {
             allow_weak_commit: false,
             plan_cache_bytes: 16 << 20,
             merge_memory_bytes: 512 << 20,
+            group_fragments_max: 0,
+            long_fragment_cost: 100_000,
             slow_query_ms: 5_000,
             login_seconds_max: 60,
             drain_seconds_max: 5,

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 
+use crate::execute::Expected;
 use atoll_merge::{Prepared, Unsupported};
 use atoll_planner::directory::ShardId;
 use atoll_planner::plan::Plan;
@@ -57,6 +58,8 @@ pub struct Statement {
     /// Columns of each fragment of a merge, as the shards describe them; in the plan's order.
     pub fragments: OnceCell<Vec<Vec<Column>>>,
     pub merges: Merges,
+    /// What PostgreSQL expects of its only fragment, once it was asked.
+    pub expected: OnceLock<Expected>,
     only_reads: OnceLock<bool>,
 }
 
@@ -173,6 +176,7 @@ impl PlanCache {
             description: OnceCell::new(),
             fragments: OnceCell::new(),
             merges: Merges::default(),
+            expected: OnceLock::new(),
             only_reads: OnceLock::new(),
         });
         if matches!(statement.plan, Plan::Views(_)) || !self.has_seen(&key) {

@@ -38,6 +38,8 @@ pub enum Need {
     Fresh,
     /// For a transaction that holds other lanes: may take the slots kept back.
     Joining,
+    /// For what can be done without it: 53300 at once where none is free.
+    Spare,
 }
 
 /// How well an idle lane suits a session, the worst first.
@@ -180,6 +182,10 @@ impl Pool {
                     return Ok(pooled);
                 }
                 Claim::Slot => return self.open(key).await,
+                Claim::None => {
+                    let message = format!("no backend of node \"{}\" is free", self.channel.node);
+                    return Err(Error::sql(sqlstate::TOO_MANY_CONNECTIONS, message));
+                }
                 Claim::Wait(turn) => {
                     if tokio::time::timeout_at(deadline, turn).await.is_err() {
                         return Err(Error::sql(
@@ -212,7 +218,7 @@ impl Pool {
             }
         };
         // Half: as many transactions that began elsewhere can join as may begin here, so that of two groups neither waits for the other.
-        let kept_back = if need == Need::Fresh { self.limits.lanes_max / 2 } else { 0 };
+        let kept_back = if need != Need::Joining { self.limits.lanes_max / 2 } else { 0 };
         let open_max = (self.limits.lanes_max - kept_back).max(1);
         // Idle lanes that sessions may come back for stand in nobody's way: they are given up before anybody has to wait.
         let is_full = |state: &State| {
@@ -242,6 +248,7 @@ impl Pool {
         }
         let (sender, turn) = oneshot::channel();
         match need {
+            Need::Spare => return Claim::None,
             Need::Fresh => state.waiting_fresh.push_back(sender),
             Need::Joining => state.waiting_joining.push_back(sender),
         }
@@ -296,6 +303,8 @@ enum Claim {
     Idle(Box<Lane>),
     Slot,
     Wait(oneshot::Receiver<()>),
+    /// All are in use, and it is not waited for.
+    None,
 }
 
 impl Pooled {

@@ -12,6 +12,7 @@ use atoll_proto::v1::lanes_client::LanesClient;
 use crate::cluster::Cluster;
 use crate::directory::leaders::Leader;
 use crate::error::{Error, Result};
+use crate::execute::Long;
 use crate::lane::NodeChannel;
 use crate::plans::PlanCache;
 use crate::pool::{Origin, Pool, PoolLimits};
@@ -21,6 +22,8 @@ use crate::routing::Target;
 pub struct Worker {
     pub cluster: Arc<Cluster>,
     pub plans: PlanCache,
+    /// Where statements over several shards have taken long.
+    pub long: Long,
     /// By group.
     primaries: Pools,
     /// By node.
@@ -49,7 +52,7 @@ pub fn node_channel(node: &str, address: &str, socket: &str, token: &Token) -> R
 impl Worker {
     pub fn new(cluster: Arc<Cluster>) -> Self {
         let plans = PlanCache::new(cluster.config.plan_cache_bytes);
-        Self { cluster, plans, primaries: Pools::default(), replicas: Pools::default() }
+        Self { cluster, plans, long: Long::default(), primaries: Pools::default(), replicas: Pools::default() }
     }
 
     /// The pool of lanes to a primary. One of an earlier primary of the group is given up.

@@ -19,14 +19,19 @@ pub fn outputs(items: &[SelectItem], compiler: &mut Compiler<'_>) -> Result<Vec<
             SelectItem::UnnamedExpr(expr) => outputs.push((column_name(expr), settle(compiler.compile(expr)?)?)),
             SelectItem::ExprWithAlias { expr, alias } => outputs.push((fold(alias), settle(compiler.compile(expr)?)?)),
             SelectItem::Wildcard(options) if *options == ast::WildcardAdditionalOptions::default() => {
-                outputs.extend(compiler.scope.columns.iter().cloned());
+                outputs.extend(compiler.scope.columns.iter().map(|column| (column.name.clone(), column.typed.clone())));
             }
             SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(name), options)
-                if *options == ast::WildcardAdditionalOptions::default()
-                    && matches!(name.0.as_slice(), [ast::ObjectNamePart::Identifier(ident)]
-                        if fold(ident) == compiler.scope.relation) =>
+                if *options == ast::WildcardAdditionalOptions::default() =>
             {
-                outputs.extend(compiler.scope.columns.iter().cloned());
+                let [ast::ObjectNamePart::Identifier(ident)] = name.0.as_slice() else { refuse!("{item} in SELECT") };
+                let relation = fold(ident);
+                let own = compiler.scope.columns.iter().filter(|column| column.relation == relation);
+                let before = outputs.len();
+                outputs.extend(own.map(|column| (column.name.clone(), column.typed.clone())));
+                if outputs.len() == before {
+                    refuse!("{item} in SELECT");
+                }
             }
             other => refuse!("{other} in SELECT"),
         }

@@ -12,26 +12,85 @@ use crate::verified;
 
 pub type Result<T> = std::result::Result<T, Unsupported>;
 
+/// A column that names can mean.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// What qualifies it.
+    pub relation: String,
+    pub name: String,
+    pub typed: Typed,
+}
+
 /// The columns that names can mean.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// What qualifies them.
-    pub relation: String,
-    /// Names and columns, in order.
-    pub columns: Vec<(String, Typed)>,
+    /// In order; those of the query around come first.
+    pub columns: Vec<Named>,
+    /// So many of them are of the query around: they are meant when no other is.
+    pub outer: usize,
 }
 
 impl Scope {
+    /// One relation's.
+    pub fn of(relation: &str, columns: Vec<(String, Typed)>) -> Self {
+        let named = |(name, typed)| Named { relation: relation.to_owned(), name, typed };
+        Self { columns: columns.into_iter().map(named).collect(), outer: 0 }
+    }
+
+    /// Both, the columns of `other` behind its own.
+    pub fn join(mut self, other: Self) -> Self {
+        let width = self.columns.len();
+        self.columns.extend(other.columns.into_iter().map(|column| column.behind(width)));
+        self
+    }
+
+    /// A subquery's, in which this one's columns can be meant, too.
+    pub fn around(&self, inner: Self) -> Self {
+        Self { outer: self.columns.len(), ..self.clone().join(inner) }
+    }
+
     /// The column of this name; None when there is none.
     ///
     /// # Errors
     /// When several have it.
     pub fn find(&self, name: &str) -> Result<Option<&Typed>> {
-        let mut found = self.columns.iter().filter(|(column, _)| column == name).map(|(_, typed)| typed);
-        match (found.next(), found.next()) {
-            (Some(_), Some(_)) => refuse!("column reference \"{name}\" is ambiguous"),
-            (first, _) => Ok(first),
+        self.find_where(name, |column| column.name == name)
+    }
+
+    /// As [`Scope::find`], of this relation.
+    ///
+    /// # Errors
+    /// When several have it.
+    pub fn find_of(&self, relation: &str, name: &str) -> Result<Option<&Typed>> {
+        // A nearer relation of this name hides one around, whatever its columns are.
+        let near = self.columns[self.outer..].iter().any(|column| column.relation == relation);
+        let of_relation = |column: &Named| column.relation == relation && column.name == name;
+        if near { unique(&self.columns[self.outer..], name, of_relation) } else { self.find_where(name, of_relation) }
+    }
+
+    fn find_where(&self, name: &str, is_meant: impl Fn(&Named) -> bool) -> Result<Option<&Typed>> {
+        let (outer, own) = self.columns.split_at(self.outer);
+        match unique(own, name, &is_meant)? {
+            None => unique(outer, name, is_meant),
+            found => Ok(found),
         }
+    }
+}
+
+fn unique<'c>(columns: &'c [Named], name: &str, is_meant: impl Fn(&Named) -> bool) -> Result<Option<&'c Typed>> {
+    let mut found = columns.iter().filter(|column| is_meant(column)).map(|column| &column.typed);
+    match (found.next(), found.next()) {
+        (Some(_), Some(_)) => refuse!("column reference \"{name}\" is ambiguous"),
+        (first, _) => Ok(first),
+    }
+}
+
+impl Named {
+    fn behind(mut self, width: usize) -> Self {
+        if let Expr::Column(index) = &mut self.typed.expr {
+            *index += width;
+        }
+        self
     }
 }
 
@@ -70,7 +129,10 @@ impl Compiler<'_> {
         match ast {
             ast::Expr::Identifier(ident) => self.column(&fold(ident)),
             ast::Expr::CompoundIdentifier(idents) => match idents.as_slice() {
-                [relation, column] if fold(relation) == self.scope.relation => self.column(&fold(column)),
+                [relation, column] => match self.scope.find_of(&fold(relation), &fold(column))? {
+                    Some(typed) => Ok(typed.clone()),
+                    None => refuse!("column reference {ast}"),
+                },
                 _ => refuse!("column reference {ast}"),
             },
             ast::Expr::Nested(inner) => self.compile(inner),

@@ -10,7 +10,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
-use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
@@ -32,6 +32,25 @@ use crate::types::PgType;
 
 /// Batches of one group's fragment, or what went wrong there.
 pub type InputStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, InputError>> + Send>>;
+
+/// The rows of one input.
+pub struct InputRows {
+    /// The input's name.
+    pub name: String,
+    /// One per partition (group), in any number.
+    pub streams: Vec<InputStream>,
+    /// How many rows, where that is known: the smaller side of a join is kept in memory. One that is still on its way counts as the largest.
+    pub count: Option<usize>,
+}
+
+impl InputRows {
+    /// Those that are all there.
+    pub fn of(name: String, batches: Vec<RecordBatch>) -> Self {
+        let count = Some(batches.iter().map(RecordBatch::num_rows).sum());
+        let rows: InputStream = Box::pin(stream::iter(batches.into_iter().map(Ok)));
+        Self { name, streams: vec![rows], count }
+    }
+}
 
 /// Finished batches that wait for the client.
 const OUTPUT_BATCHES_MAX: usize = 2;
@@ -117,7 +136,7 @@ impl Engine {
     pub fn check(&self, merge_sql: &str, inputs: &[InputSchema], parameters: &[u32]) -> Result<Prepared, Unsupported> {
         let query = query::prepare(merge_sql, inputs, parameters)?;
         let mut reads = vec![0; inputs.len()];
-        count_reads(&query, &mut reads);
+        count_reads(&query.source, &mut reads);
         if reads.iter().any(|count| *count > 1) {
             refuse!("an input that is read twice");
         }
@@ -136,14 +155,13 @@ impl Engine {
         Ok(Prepared { inner: Arc::new(PreparedInner { query, inputs, parameters, schema }) })
     }
 
-    /// Runs a merge. `inputs` gives every input of the merge by name, with one stream per partition (group), in any number. The
-    /// merge starts at once, on the engine's runtime; dropping the returned stream ends it and drops the inputs.
+    /// Runs a merge. `inputs` gives every input of the merge. The merge starts at once, on the engine's runtime; dropping the returned stream ends it and drops the inputs.
     ///
     /// Rows flow through where the query allows it; sorts and groupings spill to disk. The inputs' errors come out as they are.
     ///
     /// # Errors
     /// 2201W, 2201X and errors in computing LIMIT and OFFSET; an input that is missing is XX000. Errors of rows come from the stream.
-    pub fn execute(&self, bound: &Bound, inputs: Vec<(String, Vec<InputStream>)>) -> Result<MergeStream, MergeError> {
+    pub fn execute(&self, bound: &Bound, inputs: Vec<InputRows>) -> Result<MergeStream, MergeError> {
         let Started { plan, context, failure } = self.start(bound, inputs)?;
         let schema = Arc::clone(&bound.prepared.schema);
         let (sender, receiver) = mpsc::channel(OUTPUT_BATCHES_MAX);
@@ -170,13 +188,7 @@ impl Engine {
         bound: &Bound,
         inputs: Vec<(String, Vec<RecordBatch>)>,
     ) -> Result<Vec<RecordBatch>, MergeError> {
-        let inputs = inputs
-            .into_iter()
-            .map(|(name, batches)| {
-                let rows: InputStream = Box::pin(stream::iter(batches.into_iter().map(Ok)));
-                (name, vec![rows])
-            })
-            .collect();
+        let inputs = inputs.into_iter().map(|(name, batches)| InputRows::of(name, batches)).collect();
         let Started { plan, context, failure } = self.start(bound, inputs)?;
         let schema = &bound.prepared.schema;
         let merged = async {
@@ -193,22 +205,30 @@ impl Engine {
     }
 
     /// The physical plan over these inputs.
-    fn start(&self, bound: &Bound, mut inputs: Vec<(String, Vec<InputStream>)>) -> Result<Started, MergeError> {
+    fn start(&self, bound: &Bound, mut inputs: Vec<InputRows>) -> Result<Started, MergeError> {
         let failure = Arc::new(Mutex::new(None));
         let mut nodes = Vec::with_capacity(bound.prepared.inputs.len());
+        let mut rows = Vec::with_capacity(bound.prepared.inputs.len());
         for input in &bound.prepared.inputs {
-            let Some(at) = inputs.iter().position(|(name, _)| *name == input.name) else {
+            let Some(at) = inputs.iter().position(|rows| rows.name == input.name) else {
                 return Err(MergeError::Internal { detail: format!("no rows for input \"{}\"", input.name) });
             };
-            let (_, streams) = inputs.swap_remove(at);
+            let InputRows { streams, count, .. } = inputs.swap_remove(at);
+            rows.push(count);
             nodes.push(Some(source(input, streams, &failure).map_err(|error| MergeError::from_datafusion(&error))?));
         }
-        let mut builder = Builder { inputs: nodes, parameters: Arc::clone(&bound.parameters) };
+        let mut builder = Builder { inputs: nodes, rows, parameters: Arc::clone(&bound.parameters) };
         let plan =
             builder.query(&bound.prepared.query).map_err(|error| MergeError::from_datafusion(&error))?.coalesce().plan;
         let context = self.context().map_err(|error| MergeError::from_datafusion(&error))?;
 
         Ok(Started { plan, context, failure })
+    }
+
+    /// Room for rows that a merge of this engine waits for: at most half of what a merge may hold.
+    pub fn reserve(&self) -> Reservation {
+        let held = MemoryConsumer::new("rows that are there").register(&self.memory);
+        Reservation { held, bytes_max: self.options.query_memory_bytes / 2 }
     }
 
     fn context(&self) -> Result<Arc<TaskContext>, DataFusionError> {
@@ -227,6 +247,32 @@ impl Engine {
             .with_target_partitions(2)
             .with_sort_spill_reservation_bytes(reserved);
         Ok(Arc::new(TaskContext::default().with_session_config(config).with_runtime(runtime)))
+    }
+}
+
+/// Memory that is taken from an engine's, until it is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    held: MemoryReservation,
+    bytes_max: usize,
+}
+
+impl Reservation {
+    /// Takes so many bytes more.
+    ///
+    /// # Errors
+    /// [`MergeError::Memory`].
+    pub fn grow(&self, bytes: usize) -> Result<(), MergeError> {
+        if self.held.size() + bytes > self.bytes_max {
+            let detail = format!("The rows that a merge waits for take more than {} bytes.", self.bytes_max);
+            return Err(MergeError::Memory { detail });
+        }
+        self.held.try_grow(bytes).map_err(|error| MergeError::from_datafusion(&error))
+    }
+
+    /// What it may take in all.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 }
 
@@ -263,17 +309,23 @@ impl Prepared {
 }
 
 impl Bound {
+    /// Whether no row of it comes out before the last one of its inputs has gone in.
+    pub fn holds_rows_back(&self) -> bool {
+        self.prepared.query.holds_rows_back()
+    }
+
     /// The schema of the merge's rows, as [`Prepared::schema`].
     pub fn schema(&self) -> &SchemaRef {
         &self.prepared.schema
     }
 }
 
-fn count_reads(query: &Query, reads: &mut [usize]) {
-    match &query.source {
+fn count_reads(source: &Source, reads: &mut [usize]) {
+    match source {
         Source::Input(index) => reads[*index] += 1,
-        Source::Query(inner) => count_reads(inner, reads),
-        Source::Union(arms) => arms.iter().for_each(|arm| count_reads(arm, reads)),
+        Source::Query(inner) => count_reads(&inner.source, reads),
+        Source::Union(arms) => arms.iter().for_each(|arm| count_reads(&arm.source, reads)),
+        Source::Join(join) => join.relations.iter().for_each(|relation| count_reads(&relation.source, reads)),
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! - grouping and DISTINCT: one hash aggregation over the partitions' union, which spills;
 //! - ORDER BY: one sort over the partitions' union, which spills; under a small LIMIT a top-k per partition, and their merge;
+//! - joins: hash joins whose smaller sides are kept in memory ([`crate::physical_join`]);
 //! - LIMIT and OFFSET last, so that the inputs are dropped as soon as there are enough rows.
 
 use std::sync::Arc;
@@ -33,8 +34,8 @@ use crate::query::{Grouping, OrderKey, Query, Source};
 use crate::row_expr::{KeyExpr, RowExpr};
 use crate::types::PgType;
 
-type Plan = Arc<dyn ExecutionPlan>;
-type Physical = Arc<dyn PhysicalExpr>;
+pub(crate) type Plan = Arc<dyn ExecutionPlan>;
+pub(crate) type Physical = Arc<dyn PhysicalExpr>;
 
 /// Rows that a top-k keeps in memory at most.
 const TOP_ROWS_MAX: usize = 20_000;
@@ -43,6 +44,8 @@ const TOP_ROWS_MAX: usize = 20_000;
 pub struct Builder {
     /// The inputs' rows, each taken once.
     pub inputs: Vec<Option<Node>>,
+    /// How many rows each of them has, where that is known.
+    pub rows: Vec<Option<usize>>,
     pub parameters: Arc<[Datum<'static>]>,
 }
 
@@ -59,17 +62,17 @@ pub fn numbered(types: impl Iterator<Item = DataType>) -> SchemaRef {
 }
 
 impl Node {
-    fn column(&self, index: usize) -> Physical {
+    pub(crate) fn column(&self, index: usize) -> Physical {
         Arc::new(Column::new(self.plan.schema().field(index).name(), index))
     }
 
-    fn project(self, columns: Vec<(Physical, PgType)>) -> Result<Self> {
+    pub(crate) fn project(self, columns: Vec<(Physical, PgType)>) -> Result<Self> {
         let types = columns.iter().map(|(_, ty)| *ty).collect();
         let named = columns.into_iter().enumerate().map(|(index, (expr, _))| (expr, format!("c{index}")));
         Ok(Self { plan: Arc::new(ProjectionExec::try_new(named.collect::<Vec<_>>(), self.plan)?), types })
     }
 
-    fn partitions(&self) -> usize {
+    pub(crate) fn partitions(&self) -> usize {
         self.plan.output_partitioning().partition_count()
     }
 
@@ -170,7 +173,7 @@ impl Node {
 }
 
 /// The key of a value, which is the value itself for most types.
-fn key_of(value: Physical, ty: PgType) -> Physical {
+pub(crate) fn key_of(value: Physical, ty: PgType) -> Physical {
     if keys::is_derived(ty) { Arc::new(KeyExpr { value, ty }) } else { value }
 }
 
@@ -201,19 +204,7 @@ impl Builder {
     /// # Errors
     /// 2201W and 2201X for a negative LIMIT or OFFSET; DataFusion's own, which are bugs here.
     pub fn query(&mut self, query: &Query) -> Result<Node> {
-        let mut node = match &query.source {
-            Source::Input(index) => self
-                .inputs
-                .get_mut(*index)
-                .and_then(Option::take)
-                .ok_or_else(|| crate::error::SqlError::new("XX000", "an input of the merge is read twice"))?,
-            Source::Query(inner) => self.query(inner)?,
-            Source::Union(arms) => {
-                let nodes = arms.iter().map(|arm| self.query(arm)).collect::<Result<Vec<_>>>()?;
-                let types = Arc::clone(&nodes[0].types);
-                Node { plan: UnionExec::try_new(nodes.into_iter().map(|node| node.plan).collect())?, types }
-            }
-        };
+        let mut node = self.source(&query.source)?;
         if let Some(filter) = &query.filter {
             node = self.filter(node, filter)?;
         }
@@ -248,14 +239,32 @@ impl Builder {
         node.sort(&query.order, visible, skip, limit)
     }
 
-    fn physical(&self, expr: &Expr, ty: PgType, input: &Node) -> Physical {
+    /// The operators that yield a source's rows.
+    pub(crate) fn source(&mut self, source: &Source) -> Result<Node> {
+        Ok(match source {
+            Source::Input(index) => self
+                .inputs
+                .get_mut(*index)
+                .and_then(Option::take)
+                .ok_or_else(|| crate::error::SqlError::new("XX000", "an input of the merge is read twice"))?,
+            Source::Query(inner) => self.query(inner)?,
+            Source::Union(arms) => {
+                let nodes = arms.iter().map(|arm| self.query(arm)).collect::<Result<Vec<_>>>()?;
+                let types = Arc::clone(&nodes[0].types);
+                Node { plan: UnionExec::try_new(nodes.into_iter().map(|node| node.plan).collect())?, types }
+            }
+            Source::Join(join) => self.join(join)?,
+        })
+    }
+
+    pub(crate) fn physical(&self, expr: &Expr, ty: PgType, input: &Node) -> Physical {
         match expr {
             Expr::Column(index) => input.column(*index),
             other => Arc::new(RowExpr::new(other.clone(), ty, &input.types, &self.parameters)),
         }
     }
 
-    fn filter(&self, node: Node, condition: &Expr) -> Result<Node> {
+    pub(crate) fn filter(&self, node: Node, condition: &Expr) -> Result<Node> {
         let condition = self.physical(condition, PgType::Bool, &node);
         Ok(Node { plan: Arc::new(FilterExec::try_new(condition, node.plan)?), types: node.types })
     }

@@ -10,6 +10,7 @@ use crate::clauses::{bare, check_grouped, order_keys, output_named, outputs, pos
 use crate::compile::{AggregateCall, Compiler, Result, Scope, fold, settle};
 use crate::error::{Unsupported, refuse};
 use crate::expr::{Collation, Expr, Typed};
+use crate::join::Join;
 use crate::simplify::{order_conjuncts, simplify};
 use crate::types::PgType;
 
@@ -42,6 +43,7 @@ pub enum Source {
     Query(Box<Query>),
     /// UNION ALL of queries with the same column types.
     Union(Vec<Query>),
+    Join(Box<Join>),
 }
 
 /// GROUP BY and aggregates. Its rows are the keys, then the aggregates.
@@ -108,12 +110,23 @@ impl Query {
             .chain(&self.limit)
             .chain(&self.offset)
             .chain(grouping);
-        own.any(|expr| reads(expr, number))
-            || match &self.source {
+        fn source_reads(source: &Source, number: usize) -> bool {
+            match source {
                 Source::Input(_) => false,
                 Source::Query(inner) => inner.reads_parameter(number),
                 Source::Union(arms) => arms.iter().any(|arm| arm.reads_parameter(number)),
+                Source::Join(join) => {
+                    join.exprs().any(|expr| reads(expr, number))
+                        || join.relations.iter().any(|relation| source_reads(&relation.source, number))
+                }
             }
+        }
+        own.any(|expr| reads(expr, number)) || source_reads(&self.source, number)
+    }
+
+    /// Whether no row of it comes out before the last one of its source has gone in.
+    pub fn holds_rows_back(&self) -> bool {
+        self.grouping.is_some() || self.distinct || !self.order.is_empty()
     }
 }
 
@@ -154,15 +167,15 @@ pub fn prepare(sql: &str, inputs: &[InputSchema], parameters: &[u32]) -> Result<
 }
 
 #[derive(Clone)]
-struct Preparer<'a> {
+pub(crate) struct Preparer<'a> {
     inputs: &'a [InputSchema],
-    parameters: &'a [u32],
+    pub(crate) parameters: &'a [u32],
     /// Queries of WITH, the innermost last. Each sees those before it.
     named: Vec<(String, &'a ast::Cte)>,
 }
 
 impl<'a> Preparer<'a> {
-    fn query(&self, query: &'a ast::Query) -> Result<Query> {
+    pub(crate) fn query(&self, query: &'a ast::Query) -> Result<Query> {
         if let Some(with) = &query.with {
             if with.recursive {
                 refuse!("WITH RECURSIVE");
@@ -193,9 +206,17 @@ impl<'a> Preparer<'a> {
         };
         let mut prepared = match query.body.as_ref() {
             SetExpr::Select(select) => self.select(select, order_by)?,
+            // In parentheses.
+            SetExpr::Query(inner) => {
+                let prepared = self.query(inner)?;
+                if order_by.is_empty() && query.limit_clause.is_none() && query.fetch.is_none() {
+                    return Ok(prepared);
+                }
+                refuse!("ORDER BY or LIMIT behind a SELECT in parentheses");
+            }
             body => {
                 let mut union = self.set(body)?;
-                let scope = Scope { relation: String::new(), columns: union.outputs.clone() };
+                let scope = Scope::of("", union.outputs.clone());
                 let mut compiler = Compiler { scope: &scope, parameters: self.parameters, aggregates: None };
                 union.order = order_keys(order_by, &mut compiler, &union.outputs)?;
                 if union.order.iter().any(|key| key.output.is_none()) {
@@ -261,8 +282,9 @@ impl<'a> Preparer<'a> {
         }
     }
 
-    fn select(&self, select: &'a ast::Select, order_by: &[ast::OrderByExpr]) -> Result<Query> {
-        let plain = select.optimizer_hints.is_empty()
+    /// Whether it has no clauses that this does not know.
+    pub(crate) fn is_usual(select: &ast::Select) -> bool {
+        select.optimizer_hints.is_empty()
             && select.select_modifiers.is_none()
             && select.top.is_none()
             && select.exclude.is_none()
@@ -276,8 +298,11 @@ impl<'a> Preparer<'a> {
             && select.named_window.is_empty()
             && select.qualify.is_none()
             && select.value_table_mode.is_none()
-            && select.flavor == ast::SelectFlavor::Standard;
-        if !plain {
+            && select.flavor == ast::SelectFlavor::Standard
+    }
+
+    fn select(&self, select: &'a ast::Select, order_by: &[ast::OrderByExpr]) -> Result<Query> {
+        if !Self::is_usual(select) {
             refuse!("an unusual clause of SELECT");
         }
         let distinct = match &select.distinct {
@@ -285,9 +310,8 @@ impl<'a> Preparer<'a> {
             Some(Distinct::Distinct) => true,
             Some(Distinct::On(_)) => refuse!("DISTINCT ON"),
         };
-        let (source, scope) = self.source(&select.from)?;
-        let mut plain = Compiler { scope: &scope, parameters: self.parameters, aggregates: None };
-        let filter = select.selection.as_ref().map(|filter| plain.boolean(filter)).transpose()?;
+        let (source, scope) = self.from(&select.from)?;
+        let (source, filter) = self.selection(source, &scope, select.selection.as_ref())?;
 
         let mut compiler = Compiler { scope: &scope, parameters: self.parameters, aggregates: Some(Vec::new()) };
         let outputs = outputs(&select.projection, &mut compiler)?;
@@ -316,11 +340,8 @@ impl<'a> Preparer<'a> {
         Ok(query)
     }
 
-    fn source(&self, from: &'a [ast::TableWithJoins]) -> Result<(Source, Scope)> {
-        let [ast::TableWithJoins { relation, joins }] = from else { refuse!("other than one relation in FROM") };
-        if !joins.is_empty() {
-            refuse!("JOIN");
-        }
+    /// A relation of FROM.
+    pub(crate) fn relation(&self, relation: &'a ast::TableFactor) -> Result<(Source, Scope)> {
         let (source, name, alias, columns) = match relation {
             ast::TableFactor::Table {
                 name,
@@ -342,7 +363,7 @@ impl<'a> Preparer<'a> {
                     let query = outer.query(&cte.query)?;
                     let columns = renamed(as_columns(&query.outputs), &cte.alias.columns)?;
                     let (relation, columns) = aliased(name, columns, alias.as_ref())?;
-                    return Ok((Source::Query(Box::new(query)), Scope { relation, columns }));
+                    return Ok((Source::Query(Box::new(query)), Scope::of(&relation, columns)));
                 }
                 let Some(index) = self.inputs.iter().position(|input| input.name == name) else {
                     refuse!("relation \"{name}\" is no input")
@@ -357,7 +378,7 @@ impl<'a> Preparer<'a> {
             other => refuse!("{other} in FROM"),
         };
         let (relation, columns) = aliased(name, columns, alias.as_ref())?;
-        Ok((source, Scope { relation, columns }))
+        Ok((source, Scope::of(&relation, columns)))
     }
 
     /// GROUP BY: positions, names (of the source first, then of outputs) and expressions.
@@ -450,7 +471,7 @@ fn renamed(mut columns: Vec<(String, Typed)>, aliases: &[ast::TableAliasColumnDe
 }
 
 /// A query's outputs as columns of what reads it.
-fn as_columns(outputs: &[(String, Typed)]) -> Vec<(String, Typed)> {
+pub(crate) fn as_columns(outputs: &[(String, Typed)]) -> Vec<(String, Typed)> {
     let column = |(index, (name, typed)): (usize, &(String, Typed))| {
         let collation = if typed.collation == Collation::Explicit { Collation::Bytes } else { typed.collation };
         (name.clone(), Typed { expr: Expr::Column(index), collation, ..typed.clone() })

@@ -18,6 +18,7 @@ pub mod hash;
 mod insert;
 mod insert_select;
 mod island;
+mod joined;
 mod maintenance;
 pub mod marks;
 mod names;

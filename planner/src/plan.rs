@@ -309,6 +309,26 @@ pub struct Merge {
     pub datafusion: bool,
     /// Relations of the merge query that the catalog database has.
     pub catalog: Vec<CatalogRows>,
+    /// The query for DataFusion, where it is another than `sql`.
+    pub joined: Option<Joined>,
+}
+
+/// A merge query that reads nothing but inputs, and leaves out what their queries test.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Joined {
+    pub sql: String,
+    /// Tables at home that it reads beside the fragments.
+    pub home: Vec<HomeRows>,
+}
+
+/// A table at home as an input.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HomeRows {
+    /// The relation's name in the merge query.
+    pub name: String,
+    /// Every relation in it is qualified. May hold marks.
+    pub sql: String,
+    pub columns: Vec<FragmentColumn>,
 }
 
 /// A system catalog, or a view over nothing but them.

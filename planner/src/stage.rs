@@ -8,6 +8,7 @@ use crate::analysis::{Resolved, ScopeId};
 use crate::catalog::{Column, Volatility};
 use crate::edits::append;
 use crate::island::nested_island;
+use crate::joined::joined;
 use crate::names::{Effect, Routine, Target};
 use crate::plan::{CatalogRows, Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
 use crate::reduce::{joined_by, partner_conditions};
@@ -107,12 +108,9 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
         .distributed()
         .filter_map(|index| analysis.occurrences[index].relation)
         .any(|relation| relation.columns.iter().any(|column| context.is_oddly_collated(column)));
-    Ok(Merge {
-        fragments,
-        sql: edits.apply_text(context.sql, whole),
-        datafusion: !collated && catalog.is_empty(),
-        catalog,
-    })
+    let datafusion = !collated && catalog.is_empty();
+    let joined = if datafusion { joined(context, whole, edits.clone(), &tables, &done, &names) } else { None };
+    Ok(Merge { fragments, sql: edits.apply_text(context.sql, whole), datafusion, catalog, joined })
 }
 
 /// A relation of the catalog database, in the columns that the statement can need.
@@ -285,7 +283,7 @@ pub(crate) fn without_slices(
 }
 
 /// The conjuncts of WHERE that a table's own rows decide: they may be applied early.
-fn filters<'t, 'a>(context: &Context<'_, 't, 'a>, index: usize) -> Vec<&'t Expr<'a>> {
+pub(crate) fn filters<'t, 'a>(context: &Context<'_, 't, 'a>, index: usize) -> Vec<&'t Expr<'a>> {
     let analysis = context.analysis;
     let occurrence = &analysis.occurrences[index];
     if occurrence.nullable {

@@ -47,6 +47,14 @@ fn merge(out: &mut String, merge: &Merge) {
         let _ = writeln!(out, "  {} ({}) keys {}", fragment.name, columns.join(", "), keys(&fragment.keys));
         let _ = writeln!(out, "    {}", template(&fragment.arm));
     }
+    if let Some(joined) = &merge.joined {
+        let _ = writeln!(out, "  joined: {}", joined.sql);
+        for rows in &joined.home {
+            let columns: Vec<&str> = rows.columns.iter().map(|column| column.name.as_str()).collect();
+            let _ = writeln!(out, "  {} ({})", rows.name, columns.join(", "));
+            let _ = writeln!(out, "    {}", rows.sql);
+        }
+    }
 }
 
 /// Marks' zero bytes would not be seen.

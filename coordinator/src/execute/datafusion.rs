@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use arrow_array::RecordBatch;
-use atoll_merge::{Bound, Engine, InputColumn, InputError, InputSchema, InputStream, MergeError, Parameter};
+use atoll_merge::{Bound, Engine, InputColumn, InputError, InputRows, InputSchema, InputStream, MergeError, Parameter};
 use atoll_planner::directory::GroupIndex;
 use atoll_planner::marks;
-use atoll_planner::plan::Merge;
+use atoll_planner::plan::{FragmentColumn, Merge};
 use atoll_proto::v1::Fragment;
 use atoll_wire::backend::{self, Column};
 use atoll_wire::encode::{RowEncoder, encodable};
@@ -37,10 +38,10 @@ const ROWS_HERE_MAX: usize = 10_000;
 
 /// The agent's SQLSTATE for a value that PostgreSQL has and Arrow has not (a timestamp beyond the year 294246). Nothing has been sent then:
 /// sorts and aggregates, the only ones to look at values, yield no row before they have seen all.
-const BEYOND_ARROW: &str = "22008";
+pub(super) const BEYOND_ARROW: &str = "22008";
 
 /// The merge wants more memory than one query may have. Sorts and groupings say so before their first row.
-const OUT_OF_MEMORY: &str = "53200";
+pub(super) const OUT_OF_MEMORY: &str = "53200";
 
 /// Whether DataFusion took the merge.
 pub enum Attempt {
@@ -51,10 +52,13 @@ pub enum Attempt {
 
 /// What running a merge takes.
 pub(super) struct Ready {
-    merge: Bound,
-    formats: Vec<ColumnFormat>,
-    encoder: RowEncoder,
-    description: Arc<Description>,
+    pub merge: Bound,
+    /// The fragments, then the tables at home.
+    pub inputs: Vec<InputSchema>,
+    /// Of each input's columns.
+    pub formats: Vec<Vec<ColumnFormat>>,
+    pub encoder: RowEncoder,
+    pub description: Arc<Description>,
 }
 
 impl Session {
@@ -68,6 +72,7 @@ impl Session {
         columns: &[Vec<Column>],
         statement: &Arc<Statement>,
         ask: Ask<'_>,
+        forced: bool,
     ) -> Result<Attempt> {
         let bound = match ask {
             Ask::Simple => None,
@@ -77,8 +82,16 @@ impl Session {
             Ok(ready) => ready,
             Err(reason) => return Ok(Attempt::Unsupported(reason)),
         };
-        let Ready { merge: merge_bound, formats, encoder, description } = ready;
-        let fragment = &merge.fragments[0];
+        if ready.inputs.len() > 1 {
+            return self.join_in_datafusion(merge, ready, ask, forced).await;
+        }
+        let hands = self.hands(&merge.fragments[0], statement, bound).await?;
+        if hands > 1 {
+            return self.merge_by_several(merge, &ready, ask, hands).await;
+        }
+        let start = Instant::now();
+        let Ready { merge: merge_bound, formats, encoder, description, .. } = ready;
+        let (fragment, formats) = (&merge.fragments[0], &formats[0]);
         let engine = self.worker.cluster.merge.clone();
 
         let groups = self.group_fragments(fragment, bound).await?;
@@ -87,7 +100,7 @@ impl Session {
             .iter()
             .map(|part| (part.group, self.fragment_parameters(bound, part.group)))
             .zip(groups.iter().map(|part| part.sql.clone()))
-            .map(|((group, parameters), sql)| (group, request(sql, parameters, &formats, version)))
+            .map(|((group, parameters), sql)| (group, request(sql, parameters, formats, version)))
             .collect();
         let mut lanes = self.scatter_lanes(groups.iter().map(|part| part.group)).await?;
         // In the simple protocol the description comes with the first rows: an error before them comes alone.
@@ -99,12 +112,13 @@ impl Session {
         self.tier = Tier::DataFusion;
 
         let cancel = self.cancel.clone();
-        let outcome = {
+        let Run { sent, outcome, .. } = {
             let borrowed = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
-            let input = (fragment.name.as_str(), requests);
-            run(&engine, &merge_bound, input, borrowed, &cancel, (&encoder, &mut self.client, described)).await
+            let input = (fragment.name.as_str(), with_lanes(requests, borrowed)?);
+            run(&engine, &merge_bound, input, Vec::new(), &cancel, (&encoder, &mut self.client, described)).await
         };
-        let too_large = matches!(&outcome, Err(error) if error.sqlstate() == OUT_OF_MEMORY);
+        self.note_long(fragment, start.elapsed());
+        let too_large = sent == 0 && matches!(&outcome, Err(error) if error.sqlstate() == OUT_OF_MEMORY);
         let mut all = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
         for lane in all.values_mut() {
             if too_large && lane.transaction_status != b'I' {
@@ -121,14 +135,15 @@ impl Session {
         if let Err(Error::Server(fields)) = &outcome
             && fields.sqlstate() == BEYOND_ARROW
             && self.transaction.is_none()
+            && sent == 0
         {
             return Ok(Attempt::Unsupported(fields.message().to_owned()));
         }
         if too_large {
             return Ok(Attempt::Unsupported("more rows than it may hold in memory".to_owned()));
         }
-        let rows = outcome.inspect_err(|_| self.note_failure())?;
-        backend::command_complete(&format!("SELECT {rows}"), &mut self.client.output);
+        outcome.inspect_err(|_| self.note_failure())?;
+        backend::command_complete(&format!("SELECT {sent}"), &mut self.client.output);
         Ok(Attempt::Answered)
     }
 
@@ -143,9 +158,6 @@ impl Session {
         statement: &Arc<Statement>,
         bound: Option<&crate::session::extended::Bound>,
     ) -> Result<Result<Ready, String>> {
-        let ([fragment], [columns]) = (merge.fragments.as_slice(), columns) else {
-            return Ok(Err("several fragments".to_owned()));
-        };
         if let Some(setting) = self.unusual_output_setting() {
             return Ok(Err(format!("the session's {setting}")));
         }
@@ -159,27 +171,31 @@ impl Session {
             formats if formats.iter().all(|format| *format == 1) => Some(ColumnFormat::RawBinary),
             _ => None,
         };
-        let formats: Vec<ColumnFormat> = fragment
-            .columns
-            .iter()
-            .map(|column| raw.filter(|_| column.passed_on).unwrap_or(ColumnFormat::Typed))
-            .collect();
-        let input = InputSchema {
-            name: fragment.name.clone(),
-            schema: rows::schema(columns, &formats),
-            columns: fragment
-                .columns
-                .iter()
-                .map(|column| InputColumn {
-                    bytewise_collation: column.bytewise_collation,
-                    passed_on: column.passed_on && raw.is_some(),
-                })
-                .collect(),
-        };
+        let home = merge.joined.iter().flat_map(|joined| &joined.home);
+        let relations = merge.fragments.iter().map(|fragment| (&fragment.name, &fragment.columns));
+        let relations = relations.chain(home.map(|rows| (&rows.name, &rows.columns)));
+        let (mut inputs, mut all_formats) = (Vec::new(), Vec::new());
+        for ((name, facts), columns) in relations.zip(columns) {
+            let format = |fact: &FragmentColumn| raw.filter(|_| fact.passed_on).unwrap_or(ColumnFormat::Typed);
+            let formats: Vec<ColumnFormat> = facts.iter().map(format).collect();
+            inputs.push(InputSchema {
+                name: name.clone(),
+                schema: rows::schema(columns, &formats),
+                columns: facts
+                    .iter()
+                    .map(|column| InputColumn {
+                        bytewise_collation: column.bytewise_collation,
+                        passed_on: column.passed_on && raw.is_some(),
+                    })
+                    .collect(),
+            });
+            all_formats.push(formats);
+        }
+        let sql = merge.joined.as_ref().map_or(&merge.sql, |joined| &joined.sql);
         let types = bound.map_or(&[][..], |bound| &bound.types);
         let engine = self.worker.cluster.merge.clone();
         let kept = statement.merges.of(raw, bound.is_some());
-        let prepared = match kept.get_or_init(|| engine.check(&marks::plain(&merge.sql), &[input], types)) {
+        let prepared = match kept.get_or_init(|| engine.check(&marks::plain(sql), &inputs, types)) {
             Ok(prepared) => prepared,
             Err(refused) => return Ok(Err(refused.reason.clone())),
         };
@@ -201,7 +217,7 @@ impl Session {
         }
         let encoder = RowEncoder::new(merge_bound.schema(), &result_formats)
             .map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Ok(Ready { merge: merge_bound, formats, encoder, description }))
+        Ok(Ok(Ready { merge: merge_bound, inputs, formats: all_formats, encoder, description }))
     }
 
     /// A setting under which PostgreSQL prints typed values otherwise than the encoder does.
@@ -213,57 +229,84 @@ impl Session {
         if usual("extra_float_digits").and_then(|digits| digits.parse::<i32>().ok()).is_some_and(|digits| digits < 1) {
             return Some("extra_float_digits");
         }
-        if !usual("bytea_output").is_none_or(|output| output == "hex") {
+        if usual("bytea_output").is_some_and(|output| output != "hex") {
             return Some("bytea_output");
         }
         None
     }
 }
 
-/// Starts every group's fragment and the merge over them, and moves rows until the end; yields their number.
-async fn run(
+/// What became of a merge.
+pub(super) struct Run {
+    /// Rows that came from the groups.
+    pub fetched: u64,
+    /// Rows that went to the client.
+    pub sent: u64,
+    pub outcome: Result<()>,
+}
+
+/// Each group's request with its lane.
+pub(super) fn with_lanes(
+    requests: Vec<(GroupIndex, Fragment)>,
+    mut lanes: BTreeMap<GroupIndex, &mut Lane>,
+) -> Result<Vec<(&mut Lane, Fragment)>> {
+    let lost = || Error::internal("a group without its lane");
+    requests.into_iter().map(|(group, fragment)| Ok((lanes.remove(&group).ok_or_else(lost)?, fragment))).collect()
+}
+
+/// Starts every group's part of one input and the merge over it and `others`, and moves rows until the end.
+pub(super) async fn run(
     engine: &Engine,
     merge: &Bound,
-    (name, requests): (&str, Vec<(GroupIndex, Fragment)>),
-    mut lanes: BTreeMap<GroupIndex, &mut Lane>,
+    (name, requests): (&str, Vec<(&mut Lane, Fragment)>),
+    others: Vec<(String, Vec<RecordBatch>)>,
     cancel: &CancelHandle,
     (encoder, client, described): (&RowEncoder, &mut Client, Option<BytesMut>),
-) -> Result<u64> {
-    let mut inputs: Vec<mpsc::Receiver<Result<RecordBatch, InputError>>> = Vec::new();
+) -> Run {
     let ahead = Ahead::default();
-    let mut pumps = FuturesUnordered::new();
-    for (group, fragment) in requests {
-        let lane = lanes.remove(&group).ok_or_else(|| Error::internal("a group without its lane"))?;
-        cancel.enter(lane);
-        lane.send_fragment(fragment).await?;
-        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD_MAX);
-        inputs.push(receiver);
-        pumps.push(pump(lane, sender, &ahead));
-    }
     let mut out = Output { encoder, client, described, rows: 0 };
-    let outcome = match gather(&mut pumps, &ahead).await {
-        Err(error) => Err(error),
-        Ok(true) if ahead.rows() <= ROWS_HERE_MAX => {
-            let batches = inputs.iter_mut().flat_map(|input| std::iter::from_fn(|| input.try_recv().ok()));
-            match batches.collect::<Result<Vec<_>, _>>() {
-                Ok(batches) => merge_here(engine, merge, name, batches, &mut out).await,
-                Err(error) => Err(Error::internal(error.to_string())),
+    let outcome = async {
+        let mut inputs: Vec<mpsc::Receiver<Result<RecordBatch, InputError>>> = Vec::new();
+        let mut pumps = FuturesUnordered::new();
+        for (lane, fragment) in requests {
+            cancel.enter(lane);
+            lane.send_fragment(fragment).await?;
+            let (sender, receiver) = mpsc::channel(BATCHES_AHEAD_MAX);
+            inputs.push(receiver);
+            pumps.push(pump(lane, sender, &ahead));
+        }
+        let here = others.iter().flat_map(|(_, batches)| batches).map(RecordBatch::num_rows).sum::<usize>();
+        match gather(&mut pumps, &ahead).await {
+            Err(error) => Err(error),
+            Ok(true) if here + ahead.rows() <= ROWS_HERE_MAX => {
+                let batches = inputs.iter_mut().flat_map(|input| std::iter::from_fn(|| input.try_recv().ok()));
+                match batches.collect::<Result<Vec<_>, _>>() {
+                    Ok(batches) => {
+                        let mut inputs = others;
+                        inputs.push((name.to_owned(), batches));
+                        merge_here(engine, merge, inputs, &mut out).await
+                    }
+                    Err(error) => Err(Error::internal(error.to_string())),
+                }
+            }
+            Ok(_) => {
+                let streams = inputs.into_iter().map(|input| Box::pin(ReceiverStream::new(input)) as InputStream);
+                let last = InputRows { name: name.to_owned(), streams: streams.collect(), count: None };
+                let others = others.into_iter().map(|(name, batches)| InputRows::of(name, batches));
+                match engine.execute(merge, others.chain([last]).collect()) {
+                    Ok(merged) => drive(pumps, merged, &mut out).await,
+                    Err(error) => Err(merge_error(error)),
+                }
             }
         }
-        Ok(_) => {
-            let inputs = inputs.into_iter().map(|input| Box::pin(ReceiverStream::new(input)) as InputStream).collect();
-            match engine.execute(merge, vec![(name.to_owned(), inputs)]) {
-                Ok(merged) => drive(pumps, merged, &mut out).await,
-                Err(error) => Err(merge_error(error)),
-            }
-        }
-    };
+    }
+    .await;
     // PostgreSQL describes the rows before it computes the first, but not before it has checked the privileges.
     let denied = matches!(&outcome, Err(error) if ["42501", BEYOND_ARROW, OUT_OF_MEMORY].contains(&error.sqlstate()));
     if !denied {
         out.describe();
     }
-    outcome.map(|()| out.rows)
+    Run { fetched: ahead.rows() as u64, sent: out.rows, outcome }
 }
 
 /// How far the groups are ahead of the merge.
@@ -322,11 +365,10 @@ async fn gather(pumps: &mut FuturesUnordered<impl Future<Output = Result<()>>>, 
 async fn merge_here(
     engine: &Engine,
     merge: &Bound,
-    name: &str,
-    batches: Vec<RecordBatch>,
+    inputs: Vec<(String, Vec<RecordBatch>)>,
     out: &mut Output<'_>,
 ) -> Result<()> {
-    let merged = engine.execute_here(merge, vec![(name.to_owned(), batches)]).await.map_err(merge_error)?;
+    let merged = engine.execute_here(merge, inputs).await.map_err(merge_error)?;
     for batch in &merged {
         out.push(batch).await?;
     }
@@ -395,7 +437,7 @@ async fn drive(
     input_error.map_or(Ok(()), Err)
 }
 
-fn merge_error(error: MergeError) -> Error {
+pub(super) fn merge_error(error: MergeError) -> Error {
     match error {
         MergeError::Sql(error) => {
             Error::Sql { sqlstate: error.sqlstate, message: error.message, detail: error.detail, hint: None }

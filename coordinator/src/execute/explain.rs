@@ -83,7 +83,18 @@ impl Session {
         let merge = &Merge { sql: marks::plain(&merge.sql).into_owned(), ..merge.clone() };
         let reason = match self.settings.get("atoll.merge_engine") {
             Some("postgres") => Some("atoll.merge_engine is postgres".to_owned()),
-            _ => self.ready_for_datafusion(merge, &columns, &inner, bound).await?.err(),
+            engine => {
+                let forced = engine == Some("datafusion");
+                match self.ready_for_datafusion(merge, &columns, &inner, bound).await? {
+                    Err(reason) => Some(reason),
+                    Ok(ready) => self.not_joined_because(merge, &ready, bound, forced).await?,
+                }
+            }
+        };
+        // What DataFusion runs, if it does.
+        let merge = &match (&merge.joined, &reason) {
+            (Some(joined), None) => Merge { sql: marks::plain(&joined.sql).into_owned(), ..merge.clone() },
+            _ => Merge { joined: None, ..merge.clone() },
         };
         let run = if explain.analyze { Some(self.run_unseen(&inner, ask).await?) } else { None };
         let mut fragments = Vec::new();
@@ -190,6 +201,15 @@ fn fetched<'r>(run: Option<&'r Run>, name: &str) -> Option<&'r FragmentWork> {
     run?.fetched.iter().find(|fetched| fetched.name == name)
 }
 
+fn fetched_line(fetched: &FragmentWork) -> String {
+    let limited = if fetched.limited { ", limited by keys" } else { "" };
+    let several = match fetched.fragments > fetched.groups {
+        true => format!(", by {} fragments of {} groups", fetched.fragments, fetched.groups),
+        false => String::new(),
+    };
+    format!("        Fetched: rows={} time={:.3}{limited}{several}", fetched.rows, fetched.took.as_secs_f64() * 1e3)
+}
+
 fn as_text(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run: Option<&Run>) -> Vec<String> {
     let because = reason.map(|reason| format!(" (not DataFusion: {reason})")).unwrap_or_default();
     let seen = run.map(|run| format!(" (actual time={:.3} rows={})", run.milliseconds, run.rows)).unwrap_or_default();
@@ -201,6 +221,11 @@ fn as_text(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run:
             .enumerate()
             .map(|(index, line)| if index == 0 { format!("  Query: {line}") } else { format!("         {line}") }),
     );
+    for rows in merge.joined.iter().flat_map(|joined| &joined.home) {
+        let sql = marks::plain(&rows.sql);
+        lines.push(format!("  ->  Home {}: {}", rows.name, sql.split_whitespace().collect::<Vec<_>>().join(" ")));
+        lines.extend(fetched(run, &rows.name).map(fetched_line));
+    }
     for (index, fragment) in fragments.iter().enumerate() {
         let keys = keys_of(merge, index);
         lines.push(format!(
@@ -208,14 +233,7 @@ fn as_text(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run:
             fragment.name, fragment.shards, fragment.shards_of
         ));
         lines.extend(limits_of(merge, index).into_iter().map(|limit| format!("        Limit, if few: {limit}")));
-        if let Some(fetched) = fetched(run, &fragment.name) {
-            let limited = if fetched.limited { ", limited by keys" } else { "" };
-            lines.push(format!(
-                "        Fetched: rows={} time={:.3}{limited}",
-                fetched.rows,
-                fetched.took.as_secs_f64() * 1e3
-            ));
-        }
+        lines.extend(fetched(run, &fragment.name).map(fetched_line));
         for group in &fragment.groups {
             lines.push(format!(
                 "        Group {}: {}",
@@ -256,11 +274,26 @@ fn as_json(merge: &Merge, reason: Option<&str>, fragments: &[FragmentPlan], run:
                 shown["Fetched Rows"] = fetched.rows.into();
                 shown["Fetch Time"] = (fetched.took.as_secs_f64() * 1e3).into();
                 shown["Limited By Keys"] = fetched.limited.into();
+                shown["Fragments At A Time"] = fetched.fragments.into();
             }
             shown
         })
         .collect();
     let mut merged = json!({"Engine": engine_of(reason), "Query": merge.sql, "Fragments": fragments});
+    let home = merge.joined.iter().flat_map(|joined| &joined.home);
+    let home: Vec<Value> = home
+        .map(|rows| {
+            let mut shown = json!({"Name": rows.name, "Query": marks::plain(&rows.sql)});
+            if let Some(fetched) = fetched(run, &rows.name) {
+                shown["Fetched Rows"] = fetched.rows.into();
+                shown["Fetch Time"] = (fetched.took.as_secs_f64() * 1e3).into();
+            }
+            shown
+        })
+        .collect();
+    if !home.is_empty() {
+        merged["Home"] = home.into();
+    }
     if let Some(reason) = reason {
         merged["Reason"] = reason.into();
     }

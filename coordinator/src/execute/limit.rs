@@ -4,11 +4,19 @@
 use std::collections::BTreeSet;
 
 use arrow_array::cast::AsArray as _;
+use atoll_merge::{InputRows, InputSchema};
 use atoll_planner::plan::{Fragment, JoinedBy, Merge};
-use atoll_planner::quote_identifier;
+use atoll_planner::{marks, quote_identifier};
 use atoll_proto::v1::{self, Parameter};
-use atoll_wire::rows::{ColumnFormat, IpcReader};
+use atoll_wire::backend::decode;
+use atoll_wire::encode::{RowEncoder, encodable};
+use atoll_wire::frames::next_frame;
+use atoll_wire::rows::{self, ColumnFormat, IpcReader};
+use bytes::BytesMut;
+use futures_util::StreamExt as _;
 
+use super::datafusion::merge_error;
+use super::join::Collected;
 use super::scatter::{GroupFragment, next_batch, request};
 use crate::error::{Error, Result};
 use crate::place::Place;
@@ -47,6 +55,34 @@ pub struct Candidate {
     pub limits: Vec<Limit>,
 }
 
+impl Candidate {
+    /// The input of this position, of which so many rows are expected.
+    pub fn of(index: usize, expected: f64) -> Self {
+        Self { index, expected, left: expected, limits: Vec::new() }
+    }
+}
+
+/// What PostgreSQL expects of a query.
+#[derive(Clone, Copy, Default)]
+pub struct Expected {
+    pub rows: f64,
+    /// Bytes of a row.
+    pub width: f64,
+    /// Of the first group's part, in PostgreSQL's units.
+    pub cost: f64,
+    /// PostgreSQL has workers of its own for it.
+    pub parallel: bool,
+}
+
+/// Where inputs are that are there already.
+#[derive(Clone, Copy)]
+pub enum Known<'c> {
+    /// In temporary tables at home.
+    Staged,
+    /// Here, by their positions.
+    Here(&'c [Option<Collected>]),
+}
+
 /// The type of arrays of a type that keys are listed by.
 fn array_of(type_oid: u32) -> Option<u32> {
     Some(match type_oid {
@@ -68,12 +104,12 @@ impl Session {
     ///
     /// # Errors
     /// What PostgreSQL says of a fragment.
-    pub(super) async fn to_stage(&mut self, merge: &Merge, bound: Option<&Bound>) -> Result<Vec<Candidate>> {
+    pub(super) async fn staging_candidates(&mut self, merge: &Merge, bound: Option<&Bound>) -> Result<Vec<Candidate>> {
         let limitable = merge.fragments.iter().any(|fragment| !fragment.joined_by.is_empty());
         let mut candidates = Vec::with_capacity(merge.fragments.len());
         for (index, fragment) in merge.fragments.iter().enumerate() {
             let expected = if limitable { self.expected_rows(fragment, bound, &[]).await? } else { 0.0 };
-            candidates.push(Candidate { index, expected, left: expected, limits: Vec::new() });
+            candidates.push(Candidate::of(index, expected));
         }
         Ok(candidates)
     }
@@ -87,13 +123,14 @@ impl Session {
         candidates: &mut [Candidate],
         merge: &Merge,
         bound: Option<&Bound>,
-        staged: &[Option<u64>],
+        (staged, known): (&[Option<u64>], Known<'_>),
         last: usize,
     ) -> Result<()> {
         for candidate in candidates {
-            let fragment = &merge.fragments[candidate.index];
+            let Some(fragment) = merge.fragments.get(candidate.index) else { continue };
             if fragment.joined_by.iter().any(|joined| joined.needs.contains(&last)) {
-                (candidate.limits, candidate.left) = self.limits(fragment, bound, staged, candidate.expected).await?;
+                (candidate.limits, candidate.left) =
+                    self.limits(fragment, bound, (staged, known), candidate.expected).await?;
             }
         }
         Ok(())
@@ -102,8 +139,18 @@ impl Session {
     /// How many rows PostgreSQL expects of a fragment: one group is asked, and stands for the others.
     async fn expected_rows(&mut self, fragment: &Fragment, bound: Option<&Bound>, limits: &[Limit]) -> Result<f64> {
         let parts = self.group_fragments(fragment, bound).await?;
+        Ok(self.expected_of(parts, bound, limits).await?.rows)
+    }
+
+    /// What PostgreSQL expects of all parts: the first group is asked, and stands for the others.
+    pub(super) async fn expected_of(
+        &mut self,
+        parts: Vec<GroupFragment>,
+        bound: Option<&Bound>,
+        limits: &[Limit],
+    ) -> Result<Expected> {
         let groups = parts.len() as f64;
-        let Some(mut part) = parts.into_iter().next() else { return Ok(0.0) };
+        let Some(mut part) = parts.into_iter().next() else { return Ok(Expected::default()) };
         let mut parameters = self.fragment_parameters(bound, part.group);
         apply(limits, &mut part, &mut parameters);
         let version = self.facts().id;
@@ -116,17 +163,26 @@ impl Session {
             .over(lane, async |lane| {
                 lane.send_fragment(wanted).await?;
                 let mut reader = IpcReader::new();
-                let mut first = None;
+                let mut plan = String::new();
                 while let Some(batch) = next_batch(lane, &mut reader).await? {
-                    let lines = batch.column(0).as_binary::<i32>();
-                    first = first.or_else(|| lines.iter().flatten().next().map(<[u8]>::to_vec));
+                    for line in batch.column(0).as_binary::<i32>().iter().flatten() {
+                        plan.push_str(&String::from_utf8_lossy(line));
+                        plan.push('\n');
+                    }
                 }
-                Ok(first.unwrap_or_default())
+                Ok(plan)
             })
             .await;
         self.let_go(held, false);
-        let line = asked.inspect_err(|_| self.note_failure())?;
-        Ok(rows_of_plan(&String::from_utf8_lossy(&line)) * groups)
+        let plan = asked.inspect_err(|_| self.note_failure())?;
+        let line = plan.lines().next().unwrap_or_default();
+        let cost = line.rsplit_once("..").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        Ok(Expected {
+            rows: figure(line, "rows") * groups,
+            width: figure(line, "width"),
+            cost: cost.unwrap_or(0.0),
+            parallel: plan.contains("Workers Planned"),
+        })
     }
 
     /// The limits that staged fragments (`staged`: their rows) set to one of which `expected` rows are expected, and the rows expected then.
@@ -134,7 +190,7 @@ impl Session {
         &mut self,
         fragment: &Fragment,
         bound: Option<&Bound>,
-        staged: &[Option<u64>],
+        (staged, known): (&[Option<u64>], Known<'_>),
         expected: f64,
     ) -> Result<(Vec<Limit>, f64)> {
         if expected < ROWS_WORTH_LIMITING {
@@ -146,7 +202,10 @@ impl Session {
             let Some(rows) = rows else { continue };
             // There can be fewer keys than rows, but looking for them costs as much as the rows do.
             if rows.iter().sum::<u64>() as f64 <= (expected / 2.0).min(5.0 * KEYS_MAX as f64) {
-                limits.extend(self.limit(joined, expected).await?);
+                limits.extend(match known {
+                    Known::Staged => self.limit(joined, expected).await?,
+                    Known::Here(inputs) => self.limit_here(joined, expected, inputs).await?,
+                });
             }
         }
         // What each would leave, by PostgreSQL's statistics.
@@ -163,6 +222,53 @@ impl Session {
         });
         let left = measured.first().map_or(expected, |(left, _)| *left);
         Ok((measured.into_iter().map(|(_, limit)| limit).collect(), left))
+    }
+
+    /// As [`Session::limit`], of inputs that are here; none where the engine cannot tell.
+    async fn limit_here(
+        &mut self,
+        joined: &JoinedBy,
+        expected: f64,
+        inputs: &[Option<Collected>],
+    ) -> Result<Option<Limit>> {
+        let Some(array_oid) = array_of(joined.type_oid) else { return Ok(None) };
+        let needed: Vec<&Collected> = joined.needs.iter().filter_map(|need| inputs[*need].as_ref()).collect();
+        let schemas: Vec<InputSchema> = needed.iter().map(|input| input.schema.clone()).collect();
+        let sql = format!(
+            "SELECT DISTINCT key FROM ({}) AS keys (key) WHERE key IS NOT NULL LIMIT {}",
+            marks::plain(&joined.keys),
+            KEYS_MAX + 1
+        );
+        let engine = self.worker.cluster.merge.clone();
+        let Ok(merge) = engine.check(&sql, &schemas, &[]).and_then(|prepared| prepared.bind(&[])) else {
+            return Ok(None);
+        };
+        if rows::field_oid(merge.schema().field(0)) != Some(joined.type_oid) || !encodable(merge.schema(), &[0]) {
+            return Ok(None);
+        }
+        let encoder = RowEncoder::new(merge.schema(), &[0]).map_err(|error| Error::internal(error.to_string()))?;
+        let there = needed.iter().map(|input| InputRows::of(input.schema.name.clone(), input.batches.clone()));
+        let mut found = match engine.execute(&merge, there.collect()) {
+            Ok(found) => found,
+            Err(error) => return Err(merge_error(error)),
+        };
+        let (mut values, mut out) = (Vec::new(), BytesMut::new());
+        while let Some(batch) = found.next().await {
+            let batch = match batch {
+                Ok(batch) => batch,
+                // The merge itself will say so, or does without.
+                Err(_) => return Ok(None),
+            };
+            encoder.encode(&batch, &mut out).map_err(|error| Error::sql(error.sqlstate(), error.to_string()))?;
+            while let Some(frame) = next_frame(&mut out, usize::MAX)? {
+                let value = decode::data_row(frame.body_slice())?.next_field()?.flatten().map(<[u8]>::to_vec);
+                values.extend(value);
+            }
+        }
+        if values.len() > KEYS_MAX || values.len() as f64 > expected / 2.0 {
+            return Ok(None);
+        }
+        Ok(Some(Limit { column: joined.column.clone(), keys: array_text(values.iter()), array_oid }))
     }
 
     /// The distinct keys, when they are few enough.
@@ -203,9 +309,25 @@ pub fn apply(limits: &[Limit], part: &mut GroupFragment, parameters: &mut Vec<Pa
 }
 
 /// `... (cost=0.00..1.01 rows=10 width=4)`
-fn rows_of_plan(line: &str) -> f64 {
-    let rows = line.split(" rows=").nth(1).and_then(|rest| rest.split(' ').next());
-    rows.and_then(|rows| rows.parse().ok()).unwrap_or(0.0)
+fn figure(line: &str, name: &str) -> f64 {
+    let rest = line.rsplit_once(&format!(" {name}=")).map_or("", |(_, rest)| rest);
+    rest.split([' ', ')']).next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
+}
+
+/// An array of these values as PostgreSQL reads it.
+fn array_text<'v>(values: impl Iterator<Item = &'v Vec<u8>>) -> String {
+    let mut text = String::from("{");
+    for (position, value) in values.enumerate() {
+        text.push_str(if position == 0 { "\"" } else { ",\"" });
+        for letter in String::from_utf8_lossy(value).chars() {
+            if matches!(letter, '"' | '\\') {
+                text.push('\\');
+            }
+            text.push(letter);
+        }
+        text.push('"');
+    }
+    text + "}"
 }
 
 #[cfg(test)]
@@ -214,7 +336,15 @@ mod tests {
 
     #[test]
     fn a_plan_s_first_line_has_its_rows() {
-        assert_eq!(rows_of_plan("Seq Scan on t  (cost=0.00..35.50 rows=2550 width=4)").to_bits(), 2550_f64.to_bits());
-        assert_eq!(rows_of_plan("").to_bits(), 0_f64.to_bits());
+        let line = "Seq Scan on t  (cost=0.00..35.50 rows=2550 width=4)";
+        assert_eq!(figure(line, "rows").to_bits(), 2550_f64.to_bits());
+        assert_eq!(figure(line, "width").to_bits(), 4_f64.to_bits());
+        assert_eq!(figure("", "rows").to_bits(), 0_f64.to_bits());
+    }
+
+    #[test]
+    fn values_are_quoted_in_arrays() {
+        let values = [b"a".to_vec(), br#"q"\"#.to_vec(), b"NULL".to_vec(), Vec::new()];
+        assert_eq!(array_text(values.iter()), r#"{"a","q\"\\","NULL",""}"#);
     }
 }

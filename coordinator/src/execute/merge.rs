@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use atoll_planner::directory::Directory;
 use atoll_planner::plan::{Access, Merge, Residue};
 use atoll_wire::backend::Column;
 
@@ -35,7 +36,7 @@ impl Session {
         let engine = self.settings.get("atoll.merge_engine").unwrap_or("auto").to_owned();
         if engine != "postgres" {
             let attempt = if merge.datafusion {
-                self.merge_in_datafusion(merge, &columns, statement, ask).await?
+                self.merge_in_datafusion(merge, &columns, statement, ask, engine == "datafusion").await?
             } else {
                 Attempt::Unsupported("a statement that is more than a SELECT".to_owned())
             };
@@ -66,8 +67,7 @@ impl Session {
     /// The statement's.
     pub async fn relay_described(
         &mut self,
-        description: &Description,
-        formats: &[i16],
+        (description, formats): (&Description, &[i16]),
         (place, path): (Place, &Arc<str>),
         sql: &str,
         statement: &Arc<Statement>,
@@ -78,7 +78,7 @@ impl Session {
         self.relay_statement(place, path, sql, statement, Ask::Bound(&bound), effects).await
     }
 
-    /// The columns of each fragment, as the first shard describes them; asked once for each plan.
+    /// The columns of each fragment, as the first shard describes them, then those of the tables at home; asked once for each plan.
     pub(super) async fn fragment_columns(
         &mut self,
         merge: &Merge,
@@ -91,6 +91,8 @@ impl Session {
         let facts = self.facts();
         let cancel = self.cancel.clone();
         let mut all = Vec::new();
+        let home = merge.joined.iter().flat_map(|joined| &joined.home);
+        let mut asked = Vec::new();
         for fragment in &merge.fragments {
             let shard = facts
                 .database
@@ -98,21 +100,24 @@ impl Session {
                 .get(&fragment.colocation)
                 .and_then(|group| group.shards.first())
                 .ok_or_else(|| Error::internal("a co-location group without shards"))?;
+            asked.push((shard.group, fragment.arm.render_marked(shard.id)));
+        }
+        asked.extend(home.map(|rows| (Directory::HOME, rows.sql.clone())));
+        for (group, marked) in asked {
             let path = self.plain_path();
             let types: Vec<u32> = match ask {
                 Ask::Simple => Vec::new(),
                 Ask::Bound(bound) => {
-                    let map = facts.types_of(shard.group);
+                    let map = facts.types_of(group);
                     bound.types.iter().map(|oid| map.map_or(*oid, |map| map.from_catalog(*oid))).collect()
                 }
             };
-            let marked = fragment.arm.render_marked(shard.id);
             let sql = self.text_to_describe(&marked).await?.into_owned();
-            let mut held = self.hold_ready(Place::data(shard.group), &path).await?;
+            let mut held = self.hold_ready(Place::data(group), &path).await?;
             let lane = self.lane(&mut held);
             let described = cancel.over(lane, async |lane| lane.describe(&sql, &types).await).await;
             self.let_go(held, false);
-            let described = described.map_err(|error| without_position(error)).inspect_err(|_| self.note_failure())?;
+            let described = described.map_err(without_position).inspect_err(|_| self.note_failure())?;
             let columns = described.columns.ok_or_else(|| Error::internal("a fragment without columns"))?;
             all.push(columns);
         }

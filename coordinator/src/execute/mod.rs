@@ -7,10 +7,12 @@ mod datafusion;
 mod explain;
 mod insert;
 mod insert_select;
+mod join;
 mod limit;
 mod merge;
 pub mod route;
 mod scatter;
+mod several;
 mod sources;
 mod stage;
 mod steps;
@@ -26,7 +28,9 @@ use atoll_wire::backend::{self, ErrorFields, decode};
 use atoll_wire::frames::peek;
 use atoll_wire::frontend::format_of;
 
+pub use self::limit::Expected;
 use self::route::Route;
+pub use self::several::Long;
 use crate::ddl;
 use crate::directory::bootstrap;
 use crate::error::{Error, Result};
@@ -69,7 +73,7 @@ impl Session {
                 if sharded.views && ask.describes() {
                     let description = self.describe(statement).await?;
                     let there = (Place::data(shard.group), &path);
-                    return self.relay_described(&description, &[], there, sql, statement, ask, effects).await;
+                    return self.relay_described((&description, &[]), there, sql, statement, ask, effects).await;
                 }
                 return self.relay_statement(Place::data(shard.group), &path, sql, statement, ask, effects).await;
             }

@@ -37,6 +37,23 @@ impl Session {
     /// # Errors
     /// As [`Session::route`].
     pub async fn group_fragments(&mut self, fragment: &Fragment, bound: Option<&Bound>) -> Result<Vec<GroupFragment>> {
+        let mut parts = Vec::new();
+        for (group, shards) in self.group_shards(fragment, bound).await? {
+            let marked = union_all(&fragment.arm, &shards);
+            parts.push(GroupFragment { group, sql: self.text_everywhere(&marked).await?.into_owned() });
+        }
+        Ok(parts)
+    }
+
+    /// The shards a fragment is of, by their groups.
+    ///
+    /// # Errors
+    /// As [`Session::route`].
+    pub async fn group_shards(
+        &mut self,
+        fragment: &Fragment,
+        bound: Option<&Bound>,
+    ) -> Result<BTreeMap<GroupIndex, Vec<Shard>>> {
         let facts = self.facts();
         let key_type = facts
             .database
@@ -44,16 +61,10 @@ impl Session {
             .get(&fragment.colocation)
             .and_then(|group| group.key_type)
             .ok_or_else(|| Error::internal("a fragment of a co-location group without a key"))?;
-        let shards = match self.route(fragment.colocation, key_type, &fragment.keys, bound).await? {
+        Ok(by_group(&match self.route(fragment.colocation, key_type, &fragment.keys, bound).await? {
             Route::One(shard) => vec![shard],
             Route::Many(shards) => shards,
-        };
-        let mut parts = Vec::new();
-        for (group, shards) in by_group(&shards) {
-            let marked = union_all(&fragment.arm, &shards);
-            parts.push(GroupFragment { group, sql: self.text_everywhere(&marked).await?.into_owned() });
-        }
-        Ok(parts)
+        }))
     }
 
     /// Takes (or joins) a lane of each group, standing at the session's own search_path.

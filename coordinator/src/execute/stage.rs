@@ -15,7 +15,7 @@ use atoll_wire::rows::{ColumnFormat, IpcReader, copy_binary_header, copy_binary_
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, join_all, select};
 
-use super::limit::{Candidate, Limit, apply};
+use super::limit::{Candidate, Known, Limit, apply};
 use super::scatter::{discard_rest, next_batch, request};
 use crate::error::{Error, Result};
 use crate::lane::{Lane, ResultSet};
@@ -172,7 +172,7 @@ impl Session {
             self.stage_catalog(rows, "TRUE").await?;
         }
         let mut staged = vec![None; merge.fragments.len()];
-        let mut candidates = self.to_stage(merge, bound).await?;
+        let mut candidates = self.staging_candidates(merge, bound).await?;
         while let Some(next) = (0..candidates.len()).min_by(|left, right| {
             let left_over = |position: &usize| candidates[*position].left;
             left_over(left).total_cmp(&left_over(right))
@@ -183,8 +183,8 @@ impl Session {
             let (groups, rows) = self.stage(fragment, &columns[index], bound, &limits).await?;
             staged[index] = Some(rows);
             let (name, limited, took) = (fragment.name.clone(), !limits.is_empty(), start.elapsed());
-            self.work.fragments.push(FragmentWork { name, groups, rows, limited, took });
-            self.limit_candidates(&mut candidates, merge, bound, &staged, index).await?;
+            self.work.fragments.push(FragmentWork { name, groups, fragments: groups, rows, limited, took });
+            self.limit_candidates(&mut candidates, merge, bound, (&staged, Known::Staged), index).await?;
         }
         Ok(())
     }

@@ -289,8 +289,7 @@ impl Session {
                     let (path, effects) = (self.plain_path(), (Access::Read, Residue::Clean));
                     return self
                         .relay_described(
-                            &description,
-                            formats,
+                            (&description, formats),
                             (place, &path),
                             &statement.text,
                             statement,

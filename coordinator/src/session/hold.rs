@@ -132,7 +132,7 @@ pub async fn take(
     let leaders = worker.cluster.keeper.leaders();
     let asker = match need {
         Need::Fresh => Asker::Clients,
-        Need::Joining => Asker::Joiners,
+        Need::Joining | Need::Spare => Asker::Joiners,
     };
     loop {
         let leader = match leaders.get(group, asker) {

@@ -60,8 +60,13 @@ impl Session {
             Some(None) => {
                 // Only who holds something already may take the slots kept back: otherwise first lanes could use up all of them.
                 let holds = self.transaction.as_ref().is_some_and(|transaction| !transaction.participants.is_empty());
-                let need = if holds { Need::Joining } else { Need::Fresh };
-                if !holds {
+                let spare = self.transaction.as_ref().is_some_and(|transaction| transaction.spare);
+                let need = match holds {
+                    _ if spare => Need::Spare,
+                    true => Need::Joining,
+                    false => Need::Fresh,
+                };
+                if need == Need::Fresh {
                     let leaders = self.worker.cluster.keeper.leaders();
                     tokio::select! {
                         () = self.patience.to_begin(leaders) => (),

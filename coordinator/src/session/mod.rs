@@ -404,6 +404,14 @@ impl Session {
         }
     }
 
+    /// Comes back to the transaction beside another, which stays open.
+    pub fn leave_beside(&mut self, outer: Outer) -> Option<Transaction> {
+        self.cursors = outer.cursors;
+        self.portals = outer.portals;
+        self.pin_at_end = outer.pin_at_end;
+        std::mem::replace(&mut self.transaction, outer.transaction)
+    }
+
     /// Ends the transaction beside another, which goes on.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub struct Work {
 pub struct FragmentWork {
     pub name: String,
     pub groups: usize,
+    /// Backends that worked on it.
+    pub fragments: usize,
     pub rows: u64,
     /// Limited by the keys of others.
     pub limited: bool,

@@ -45,6 +45,8 @@ pub struct Transaction {
     pub snapshots: Vec<(Place, String)>,
     /// The replicas on which that one is, by name.
     pub replicas: Vec<(Place, String)>,
+    /// It does without a place rather than wait for a backend there.
+    pub spare: bool,
     /// Open savepoints, oldest first, with the settings at their time.
     savepoints: Vec<(String, Arc<Settings>)>,
     pub failed: bool,
@@ -108,6 +110,7 @@ impl Transaction {
             modes: Vec::new(),
             snapshots: Vec::new(),
             replicas: Vec::new(),
+            spare: false,
             savepoints: Vec::new(),
             failed: false,
             settings_on_rollback: settings.clone(),

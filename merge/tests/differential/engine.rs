@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use atoll_merge::arrow::array::RecordBatch;
-use atoll_merge::{Engine, EngineOptions, InputError, InputSchema, InputStream, MergeError, Parameter};
+use atoll_merge::{Engine, EngineOptions, InputError, InputRows, InputSchema, InputStream, MergeError, Parameter};
 use atoll_wire::oid;
 use atoll_wire::rows::ColumnFormat;
 use futures_util::StreamExt as _;
@@ -35,8 +35,8 @@ fn refusals_say_why() -> Result<()> {
         ("SELECT c FROM f ORDER BY c", "ORDER BY"),
         ("SELECT DISTINCT c FROM f", "DISTINCT"),
         ("SELECT c IS NULL FROM f", "IS NULL of a column that is only passed on"),
-        ("SELECT a FROM f, f AS g", "other than one relation in FROM"),
-        ("SELECT a FROM f JOIN f AS g ON true", "JOIN"),
+        ("SELECT a FROM f, f AS g", "a join that is not by equality"),
+        ("SELECT f.a FROM f JOIN f AS g ON f.a = g.a", "an input that is read twice"),
         ("SELECT a FROM g", "relation \"g\" is no input"),
         ("SELECT z FROM f", "column \"z\" does not exist"),
         ("SELECT sum(a) OVER () FROM f", "clauses in"),
@@ -99,7 +99,7 @@ fn unions_of_several_inputs() -> Result<()> {
         ),
     ] {
         let prepared = lab.engine.check(sql, &inputs, &[])?;
-        let rows = vec![("f".to_owned(), lab.streams(2)), ("g".to_owned(), lab.streams(3))];
+        let rows = vec![streamed("f", lab.streams(2)), streamed("g", lab.streams(3))];
         let stream = lab.engine.execute(&prepared.bind(&[])?, rows)?;
         let ours = lab.collect(stream);
         lab.compare_with(sql, ours, ordered)?;
@@ -202,6 +202,10 @@ impl futures_util::Stream for Endless {
     }
 }
 
+fn streamed(name: &str, streams: Vec<InputStream>) -> InputRows {
+    InputRows { name: name.to_owned(), streams, count: None }
+}
+
 async fn until(flag: &AtomicBool, what: &str) -> Result<()> {
     let waited = tokio::time::timeout(END_MAX, async {
         while !flag.load(Ordering::SeqCst) {
@@ -219,7 +223,7 @@ fn rows_stream_and_inputs_end_early() -> Result<()> {
     let endless = || {
         let dropped = Arc::new(AtomicBool::new(false));
         let stream: InputStream = Box::pin(Endless { batch: lab.rows[0].clone(), dropped: Arc::clone(&dropped) });
-        (vec![("f".to_owned(), vec![stream])], dropped)
+        (vec![streamed("f", vec![stream])], dropped)
     };
     lab.runtime.block_on(async {
         // Rows come although the input never ends; dropping the output drops the input.

@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use atoll_merge::arrow::array::RecordBatch;
 use atoll_merge::arrow::datatypes::{Field, Schema};
 use atoll_merge::{
-    Engine, EngineOptions, InputColumn, InputError, InputSchema, InputStream, MergeError, MergeStream, Parameter,
-    Unsupported,
+    Engine, EngineOptions, InputColumn, InputError, InputRows, InputSchema, InputStream, MergeError, MergeStream,
+    Parameter, Unsupported,
 };
 use atoll_tests::client::Client;
 use atoll_tests::outcome::Column;
@@ -50,6 +50,8 @@ pub struct Lab {
     pub runtime: Runtime,
     pub input: InputSchema,
     pub rows: Vec<RecordBatch>,
+    /// More tables, and their rows.
+    pub others: Vec<(InputSchema, Vec<RecordBatch>)>,
     _server: PlainServer,
 }
 
@@ -63,7 +65,7 @@ impl Lab {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let engine = Engine::new(EngineOptions::default(), runtime.handle().clone());
         let input = InputSchema { name: "f".to_owned(), schema: Schema::empty(), columns: Vec::new() };
-        Ok(Self { client, engine, runtime, input, rows: Vec::new(), _server: server })
+        Ok(Self { client, engine, runtime, input, rows: Vec::new(), others: Vec::new(), _server: server })
     }
 
     /// Runs statements that must succeed.
@@ -88,6 +90,14 @@ impl Lab {
             self.sql(&format!("INSERT INTO f VALUES {}", tuples.join(", ")))?;
         }
         self.fetch(&[])
+    }
+
+    /// Puts the table `f` aside under another name; merges can read it still.
+    pub fn keep_as(&mut self, name: &str) -> Result<()> {
+        self.sql(&format!("ALTER TABLE f RENAME TO {name}"))?;
+        let input = InputSchema { name: name.to_owned(), ..self.input.clone() };
+        self.others.push((input, std::mem::take(&mut self.rows)));
+        Ok(())
     }
 
     /// Reads the table as fragments would arrive; `formats` by column, typed past its end.
@@ -149,7 +159,9 @@ impl Lab {
     }
 
     pub fn ours_over(&self, sql: &str, types: &[u32], values: &[Parameter<'_>], streams: Vec<InputStream>) -> Ours {
-        let prepared = match self.engine.check(sql, std::slice::from_ref(&self.input), types) {
+        let others = self.others.iter().map(|(input, _)| input.clone());
+        let inputs: Vec<InputSchema> = std::iter::once(self.input.clone()).chain(others).collect();
+        let prepared = match self.engine.check(sql, &inputs, types) {
             Ok(prepared) => prepared,
             Err(refused) => return Ours::Refused(refused),
         };
@@ -157,7 +169,9 @@ impl Lab {
             Ok(bound) => bound,
             Err(refused) => return Ours::Refused(refused),
         };
-        let stream = match self.engine.execute(&bound, vec![("f".to_owned(), streams)]) {
+        let others = self.others.iter().map(|(input, rows)| InputRows::of(input.name.clone(), rows.clone()));
+        let own = InputRows { name: "f".to_owned(), streams, count: None };
+        let stream = match self.engine.execute(&bound, std::iter::once(own).chain(others).collect()) {
             Ok(stream) => stream,
             Err(error) => return Ours::Failed(error),
         };

@@ -488,7 +488,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             looked_up_by: Vec::new(),
             joined_by: Vec::new(),
         };
-        Merge { fragments: vec![fragment], sql, datafusion: true, catalog: Vec::new() }
+        Merge { fragments: vec![fragment], sql, datafusion: true, catalog: Vec::new(), joined: None }
     }
 
     fn push_offset(&self, sql: &mut String) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use atoll_tests::fuzz::{Options, run};
+use atoll_tests::fuzz::{Engine, Options, run};
 use clap::Parser;
 
 const MINUTES: f64 = 10.0;
@@ -24,6 +24,9 @@ struct Arguments {
     /// How many queries for the tables of one seed
     #[arg(long, default_value_t = 1000)]
     queries_per_seed: u64,
+    /// What `atoll.merge_engine` is; `auto`, or now and then `postgres`, when not given. Forced, DataFusion refuses what it does not compute
+    #[arg(long)]
+    engine: Option<Engine>,
     /// Where reduced differences are written
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/sql/fuzz"))]
     folder: PathBuf,
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         length: minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
         count: arguments.count,
         queries_per_seed: arguments.queries_per_seed,
+        engine: arguments.engine,
         folder: arguments.folder,
         verbose: arguments.verbose,
     };

@@ -34,6 +34,24 @@ const REDUCED_MAX: u64 = 3;
 /// Every so many queries one also runs by the extended protocol.
 const EXTENDED_EVERY: u64 = 5;
 
+/// A value of `atoll.merge_engine`.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Engine {
+    Auto,
+    Datafusion,
+    Postgres,
+}
+
+impl Engine {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Datafusion => "datafusion",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
 /// What to run and for how long.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -43,6 +61,8 @@ pub struct Options {
     /// Queries in all.
     pub count: Option<u64>,
     pub queries_per_seed: u64,
+    /// What `atoll.merge_engine` is; None: `auto`, or now and then `postgres`.
+    pub engine: Option<Engine>,
     /// Where reduced differences are written.
     pub folder: PathBuf,
     /// Print every query with what came of it.
@@ -102,7 +122,10 @@ impl Run<'_> {
 
     fn seed(&mut self, pair: &mut Pair<'_>, seed: u64) -> Result<()> {
         let name = format!("fz_{seed}");
-        let schema = Schema::random(&mut StdRng::seed_from_u64(seed));
+        let mut schema = Schema::random(&mut StdRng::seed_from_u64(seed));
+        if let Some(engine) = self.options.engine {
+            schema.merge_engine = engine.name();
+        }
         if let Err(error) = create(pair, &name, &schema) {
             println!("SEED={seed}: the tables cannot be made: {error:#}");
             *self.summary.different.entry("tables cannot be made".to_owned()).or_default() += 1;
