@@ -67,6 +67,9 @@ enum Server {
     Primary { sync: SyncSet, since: u64 },
 }
 
+/// Record, revision and lease (whose, and of which epoch).
+type Reading = (Record, u64, Option<(usize, u64)>);
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Node {
     alive: bool,
@@ -76,8 +79,8 @@ struct Node {
     timeline: u32,
     tenure: Option<Tenure>,
     serving: bool,
-    /// Record, revision and lease as last read.
-    view: Option<(Record, u64, Option<(usize, u64)>)>,
+    /// As last read.
+    view: Option<Reading>,
     reports: BTreeMap<usize, (u64, Position)>,
     recruited: u64,
 }
@@ -125,7 +128,7 @@ impl World {
             && self.shared(upstream, at) == self.nodes[at].log.len()
     }
 
-    fn reading(&self) -> (Record, u64, Option<(usize, u64)>) {
+    fn reading(&self) -> Reading {
         (self.store.record.clone(), self.store.revision, self.store.lease)
     }
 }

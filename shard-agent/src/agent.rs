@@ -78,7 +78,7 @@ pub async fn run(settings: Settings, token: Token, secret: &str, stop: Cancellat
 
     let slots = Slots::new(settings.lanes_max);
     let govern = |kind| {
-        let governed = Governor::new(settings.clone(), kind, &token, secret)?;
+        let governed = Governor::prepare(settings.clone(), kind, &token, secret)?;
         let group = Membership { desk: governed.desk, lease: governed.lease };
         Ok::<_, AgentError>((Warden::Governor(Box::new(governed.governor)), governed.status, Some(group)))
     };

@@ -133,7 +133,7 @@ impl Governor {
     ///
     /// # Errors
     /// When the lease store's endpoints are malformed, or what the node remembers cannot be read.
-    pub fn new(settings: Settings, kind: store::Kind, token: &Token, secret: &str) -> Result<Governed, AgentError> {
+    pub fn prepare(settings: Settings, kind: store::Kind, token: &Token, secret: &str) -> Result<Governed, AgentError> {
         let call_max = Duration::from_millis(settings.lease_call_ms_max);
         let store = {
             let Settings { lease_endpoints, lease_prefix, .. } = &settings;
