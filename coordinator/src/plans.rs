@@ -61,6 +61,7 @@ pub struct Statement {
     /// What PostgreSQL expects of its only fragment, once it was asked.
     pub expected: OnceLock<Expected>,
     only_reads: OnceLock<bool>,
+    grouped: OnceLock<Arc<Statement>>,
 }
 
 /// What the merge engine says of a statement, for each way it can be asked for: rows passed on as text, as binary or not at all, in the
@@ -86,6 +87,25 @@ impl Statement {
             Plan::Sharded(sharded) => sharded.single.render(shard),
             _ => self.text.clone(),
         }
+    }
+
+    /// The same statement, for what is found out about its merge in which a fragment is grouped.
+    pub fn grouped(&self) -> Arc<Statement> {
+        let grouped = || Statement {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            text: self.text.clone(),
+            facts: self.facts,
+            search_path: self.search_path.clone(),
+            types: self.types.clone(),
+            plan: self.plan.clone(),
+            description: self.description.clone(),
+            fragments: OnceCell::new(),
+            merges: Merges::default(),
+            expected: OnceLock::new(),
+            only_reads: OnceLock::new(),
+            grouped: OnceLock::new(),
+        };
+        self.grouped.get_or_init(|| Arc::new(grouped())).clone()
     }
 
     /// Whether it provably changes nothing.
@@ -178,6 +198,7 @@ impl PlanCache {
             merges: Merges::default(),
             expected: OnceLock::new(),
             only_reads: OnceLock::new(),
+            grouped: OnceLock::new(),
         });
         if matches!(statement.plan, Plan::Views(_)) || !self.has_seen(&key) {
             return statement;

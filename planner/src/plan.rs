@@ -311,6 +311,16 @@ pub struct Merge {
     pub catalog: Vec<CatalogRows>,
     /// The query for DataFusion, where it is another than `sql`.
     pub joined: Option<Joined>,
+    /// The same answer from fewer rows, where one fragment's rows often have equal columns.
+    pub grouped: Option<Grouped>,
+}
+
+/// A merge in which one fragment arrives grouped, with partial aggregates.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Grouped {
+    /// The position of the fragment that is another one.
+    pub fragment: usize,
+    pub merge: Box<Merge>,
 }
 
 /// A merge query that reads nothing but inputs, and leaves out what their queries test.

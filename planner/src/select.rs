@@ -35,7 +35,7 @@ pub(crate) fn plan_write_at_home(context: &Context<'_, '_, '_>, span: Span) -> P
     };
     match merge {
         Ok(merge) => {
-            let merge = Merge { datafusion: false, joined: None, ..merge };
+            let merge = Merge { datafusion: false, joined: None, grouped: None, ..merge };
             Plan::Gather(Gather { merge, access: context.access(), residue: context.residue() })
         }
         Err(refusal) => refusal.into(),

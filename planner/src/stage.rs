@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::analysis::{Resolved, ScopeId};
 use crate::catalog::{Column, Volatility};
 use crate::edits::append;
-use crate::island::nested_island;
+use crate::island::{Staged, grouped_early, nested_island};
 use crate::joined::joined;
 use crate::names::{Effect, Routine, Target};
 use crate::plan::{CatalogRows, Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
@@ -110,7 +110,11 @@ pub(crate) fn stage(context: &Context<'_, '_, '_>, whole: Span) -> Result<Merge,
         .any(|relation| relation.columns.iter().any(|column| context.is_oddly_collated(column)));
     let datafusion = !collated && catalog.is_empty();
     let joined = if datafusion { joined(context, whole, edits.clone(), &tables, &done, &names) } else { None };
-    Ok(Merge { fragments, sql: edits.apply_text(context.sql, whole), datafusion, catalog, joined })
+    let sql = edits.apply_text(context.sql, whole);
+    let merge = Merge { fragments, sql, datafusion, catalog, joined, grouped: None };
+    let staged = Staged { whole, merge: &merge, edits: &edits, tables: &tables, done: &done, names: &names };
+    let grouped = grouped_early(context, &staged);
+    Ok(Merge { grouped, ..merge })
 }
 
 /// A relation of the catalog database, in the columns that the statement can need.
@@ -210,11 +214,39 @@ pub(crate) fn identifiers(sql: &str, span: Span) -> HashSet<String> {
     tokens(text).iter().filter_map(|token| token.identifier(text)).map(|name| name.into_owned()).collect()
 }
 
+/// A table's rows, in the columns that have one of these names.
+///
+/// # Errors
+/// When the catalog does not know the table.
 pub(crate) fn fragment(
     context: &Context<'_, '_, '_>,
     index: usize,
     name: String,
     names: &HashSet<String>,
+) -> Result<Fragment, Refusal> {
+    fragment_of(context, index, name, names, None)
+}
+
+/// As [`fragment`], grouped by those columns, with aggregates (name and text) behind them.
+///
+/// # Errors
+/// When the catalog does not know the table.
+pub(crate) fn grouped_fragment(
+    context: &Context<'_, '_, '_>,
+    index: usize,
+    name: String,
+    names: &HashSet<String>,
+    aggregates: &[(String, Template)],
+) -> Result<Fragment, Refusal> {
+    fragment_of(context, index, name, names, Some(aggregates))
+}
+
+fn fragment_of(
+    context: &Context<'_, '_, '_>,
+    index: usize,
+    name: String,
+    names: &HashSet<String>,
+    aggregates: Option<&[(String, Template)]>,
 ) -> Result<Fragment, Refusal> {
     let analysis = context.analysis;
     let occurrence = &analysis.occurrences[index];
@@ -235,7 +267,13 @@ pub(crate) fn fragment(
         columns.iter().map(|column| format!("{visible}.{}", crate::quote_identifier(&column.name))).collect();
     let table = crate::quote_identifier(&occurrence.full.name);
     let only = if occurrence.table.only { "ONLY " } else { "" };
-    let mut arm = Template::text(format!("SELECT {} FROM {only}", list.join(", ")));
+    let mut arm = Template::text(format!("SELECT {}", list.join(", ")));
+    for (name, text) in aggregates.unwrap_or_default() {
+        append(&mut arm, Template::text(", "));
+        append(&mut arm, text.clone());
+        append(&mut arm, Template::text(format!(" AS {name}")));
+    }
+    append(&mut arm, Template::text(format!(" FROM {only}")));
     arm.pieces.push(Piece::Slice(occurrence.full.schema.clone()));
     // Each shard gives its sample: together they are one of the whole.
     let sample = occurrence.table.sample.map_or_else(String::new, |span| format!(" {}", span.of(context.sql)));
@@ -257,15 +295,23 @@ pub(crate) fn fragment(
         append(&mut arm, condition);
         append(&mut arm, Template::text(")"));
     }
-    let columns = columns
-        .into_iter()
-        .map(|column| FragmentColumn {
-            name: column.name.clone(),
-            passed_on: false,
-            bytewise_collation: column.bytewise_collation,
-            definition: Some(definitions(column)),
-        })
-        .collect();
+    if aggregates.is_some() {
+        let positions: Vec<String> = (1..=list.len()).map(|position| position.to_string()).collect();
+        append(&mut arm, Template::text(format!(" GROUP BY {}", positions.join(", "))));
+    }
+    let columns = columns.into_iter().map(|column| FragmentColumn {
+        name: column.name.clone(),
+        passed_on: false,
+        bytewise_collation: column.bytewise_collation,
+        definition: Some(definitions(column)),
+    });
+    let aggregated = aggregates.unwrap_or_default().iter().map(|(name, _)| FragmentColumn {
+        name: name.clone(),
+        passed_on: false,
+        bytewise_collation: context.facts.catalog.bytewise_collation,
+        definition: None,
+    });
+    let columns = columns.chain(aggregated).collect();
     let keys = occurrence.pins.clone().map_or(Keys::All, Keys::These);
     let looked_up_by = if renamed { Vec::new() } else { looked_up_by(context, index) };
     Ok(Fragment { name, colocation, keys, arm, columns, looked_up_by, joined_by: Vec::new() })

@@ -55,6 +55,11 @@ fn merge(out: &mut String, merge: &Merge) {
             let _ = writeln!(out, "    {}", rows.sql);
         }
     }
+    if let Some(grouped) = &merge.grouped {
+        let fragment = &grouped.merge.fragments[grouped.fragment];
+        let _ = writeln!(out, "  grouped early: {}", grouped.merge.sql);
+        let _ = writeln!(out, "    {}", template(&fragment.arm));
+    }
 }
 
 /// Marks' zero bytes would not be seen.

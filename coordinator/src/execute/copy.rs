@@ -114,7 +114,7 @@ impl Session {
                     (Route::Many(_), Many::Merge(merge)) => {
                         let mut staged = merge.clone();
                         staged.sql = with(&merge.sql);
-                        staged.datafusion = false;
+                        (staged.datafusion, staged.grouped) = (false, None);
                         self.merge(&staged, statement, ask, effects).await
                     }
                     (Route::Many(_), Many::Refuse(refusal)) => Err(Error::Refused(Box::new(refusal.clone()))),
@@ -127,7 +127,7 @@ impl Session {
                 let header = if options.header == CopyHeader::No { "" } else { ", HEADER" };
                 let mut staged = gather.merge.clone();
                 staged.sql = copy_out_sql(&format!("({})", gather.merge.sql), &format!("{}{header}", options.text));
-                staged.datafusion = false;
+                (staged.datafusion, staged.grouped) = (false, None);
                 self.merge(&staged, statement, ask, (gather.access, gather.residue)).await
             }
             Plan::Refuse(refusal) => Err(Error::Refused(Box::new(refusal.clone()))),

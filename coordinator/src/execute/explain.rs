@@ -78,14 +78,17 @@ impl Session {
             Plan::Refuse(refusal) => return Err(self.refusal(refusal, &inner).await),
             _ => return Err(Error::internal("EXPLAIN of a statement that is planned otherwise now")),
         };
-        let columns = self.fragment_columns(merge, &inner, ask).await?;
+        let grouped = self.worth_grouping(merge, ask).await?;
+        let own = if grouped.is_some() { inner.grouped() } else { inner.clone() };
+        let merge = grouped.unwrap_or(merge);
+        let columns = self.fragment_columns(merge, &own, ask).await?;
         // As the client wrote it.
         let merge = &Merge { sql: marks::plain(&merge.sql).into_owned(), ..merge.clone() };
         let reason = match self.settings.get("atoll.merge_engine") {
             Some("postgres") => Some("atoll.merge_engine is postgres".to_owned()),
             engine => {
                 let forced = engine == Some("datafusion");
-                match self.ready_for_datafusion(merge, &columns, &inner, bound).await? {
+                match self.ready_for_datafusion(merge, &columns, &own, bound).await? {
                     Err(reason) => Some(reason),
                     Ok(ready) => self.not_joined_because(merge, &ready, bound, forced).await?,
                 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use arrow_array::cast::AsArray as _;
 use atoll_merge::{InputRows, InputSchema};
-use atoll_planner::plan::{Fragment, JoinedBy, Merge};
+use atoll_planner::plan::{Fragment, Grouped, JoinedBy, Merge};
 use atoll_planner::{marks, quote_identifier};
 use atoll_proto::v1::{self, Parameter};
 use atoll_wire::backend::decode;
@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::session::Session;
 use crate::session::extended::Bound;
+use crate::session::simple::Ask;
 
 /// Keys that are sent to the shards, at most.
 const KEYS_MAX: usize = 200_000;
@@ -29,6 +30,10 @@ const KEYS_MAX: usize = 200_000;
 const FURTHER_PART_MAX: f64 = 0.05;
 /// A fragment of fewer rows, as estimated, is fetched as it is.
 const ROWS_WORTH_LIMITING: f64 = 5_000.0;
+/// As estimated, a fragment of fewer rows is not grouped, ...
+const ROWS_WORTH_GROUPING: f64 = 5_000.0;
+/// ... nor one with more groups than this part of its rows.
+const GROUPS_PART_MAX: f64 = 0.25;
 
 /// What a fragment's rows must have in one column.
 pub struct Limit {
@@ -134,6 +139,29 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The merge in which a fragment is grouped, where there is one and it is expected to save rows; `atoll.early_aggregation` decides, too.
+    ///
+    /// # Errors
+    /// What PostgreSQL says of the fragment.
+    pub(super) async fn worth_grouping<'m>(&mut self, merge: &'m Merge, ask: Ask<'_>) -> Result<Option<&'m Merge>> {
+        let Some(Grouped { fragment, merge: grouped }) = &merge.grouped else { return Ok(None) };
+        match self.settings.get("atoll.early_aggregation") {
+            Some("off") => return Ok(None),
+            Some("always") => return Ok(Some(grouped)),
+            _ => {}
+        }
+        let bound = match ask {
+            Ask::Simple => None,
+            Ask::Bound(bound) => Some(bound),
+        };
+        let rows = self.expected_rows(&merge.fragments[*fragment], bound, &[]).await?;
+        if rows < ROWS_WORTH_GROUPING {
+            return Ok(None);
+        }
+        let groups = self.expected_rows(&grouped.fragments[*fragment], bound, &[]).await?;
+        Ok((groups <= rows * GROUPS_PART_MAX).then_some(grouped))
     }
 
     /// How many rows PostgreSQL expects of a fragment: one group is asked, and stands for the others.

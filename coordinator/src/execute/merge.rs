@@ -32,6 +32,14 @@ impl Session {
     ) -> Result<()> {
         // PostgreSQL judges the statement before its parts run anywhere.
         let description = self.describe(statement).await?;
+        let own;
+        let (merge, statement) = match self.worth_grouping(merge, ask).await? {
+            Some(grouped) => {
+                own = statement.grouped();
+                (grouped, &own)
+            }
+            None => (merge, statement),
+        };
         let columns = self.fragment_columns(merge, statement, ask).await?;
         let engine = self.settings.get("atoll.merge_engine").unwrap_or("auto").to_owned();
         if engine != "postgres" {

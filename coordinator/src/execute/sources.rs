@@ -164,7 +164,7 @@ impl Session {
                 }
             }
         }
-        let staged = Merge { fragments, sql: String::new(), datafusion: false, catalog, joined: None };
+        let staged = Merge { fragments, sql: String::new(), datafusion: false, catalog, joined: None, grouped: None };
         self.stage_fragments(&staged, statement, ask).await?;
         let groups = by_group(&shards);
         let mut elsewhere = Vec::new();

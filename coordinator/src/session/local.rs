@@ -362,7 +362,7 @@ impl Session {
         let value = match name {
             "atoll.last_tier" => self.tier.as_str().to_owned(),
             "atoll.version" => env!("CARGO_PKG_VERSION").to_owned(),
-            "atoll.merge_engine" => self.settings.get(name).unwrap_or("auto").to_owned(),
+            "atoll.merge_engine" | "atoll.early_aggregation" => self.settings.get(name).unwrap_or("auto").to_owned(),
             "atoll.read_preference" => self.reads.preference().name().to_owned(),
             "atoll.max_lag_bytes" => self.reads.max_lag_bytes().to_string(),
             "atoll.max_lag_ms" => self.reads.max_lag_ms().to_string(),
@@ -512,6 +512,12 @@ fn check_own_setting(name: &str, value: &str) -> Result<()> {
             format!("invalid value for parameter \"{name}\": \"{value}\""),
         )
         .with_hint("Available values: auto, datafusion, postgres.")),
+        "atoll.early_aggregation" if matches!(value, "auto" | "always" | "off") => Ok(()),
+        "atoll.early_aggregation" => Err(Error::sql(
+            sqlstate::INVALID_PARAMETER_VALUE,
+            format!("invalid value for parameter \"{name}\": \"{value}\""),
+        )
+        .with_hint("Available values: auto, always, off.")),
         _ if check_setting(name, value)? => Ok(()),
         _ if name.starts_with("atoll.") => {
             Err(Error::sql("42704", format!("unrecognized configuration parameter \"{name}\"")))

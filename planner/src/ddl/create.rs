@@ -209,7 +209,8 @@ fn over_shards(query: &str, facts: &Facts<'_>) -> Option<Result<Merge, Plan>> {
 
 /// A temporary table is at home only, where the merge runs.
 fn temporary_as(head: &str, source: Merge, options: &str) -> Plan {
-    let merge = Merge { sql: format!("{head}{}{options}", source.sql), datafusion: false, joined: None, ..source };
+    let sql = format!("{head}{}{options}", source.sql);
+    let merge = Merge { sql, datafusion: false, joined: None, grouped: None, ..source };
     Plan::Gather(Gather { merge, access: Access::Write, residue: Residue::Pins })
 }
 

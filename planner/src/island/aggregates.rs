@@ -10,18 +10,19 @@ use crate::scan::Span;
 use crate::syntax::{Call, Child, Expr, ExprKind, OtherName};
 
 /// The fragment's columns while the merge query is written.
-struct Parts<'c, 'a> {
+#[derive(Default)]
+pub(super) struct Parts<'c, 'a> {
     groups: Vec<&'c Expr<'a>>,
     /// What DISTINCT aggregates look at: the shards group by it, too; the merge does not.
     distinct: Vec<&'c Expr<'a>>,
     /// Text of the partial aggregate, as one shard computes it.
-    partials: Vec<Template>,
+    pub(super) partials: Vec<Template>,
 }
 
 impl<'c, 'a> Builder<'c, '_, '_, 'a> {
     /// Partial aggregates; `None` when an aggregate has no parts, or something outside them is not a grouping expression.
     pub(super) fn partial(&self, order: &[(OrderTarget<'c, 'a>, Span)]) -> Option<Merge> {
-        let mut parts = Parts { groups: Vec::new(), distinct: Vec::new(), partials: Vec::new() };
+        let mut parts = Parts::default();
         for expr in self.select.group_by.iter().flat_map(|group| &group.exprs) {
             let expr = self.group_expr(expr)?;
             let constant = !expr.any(&mut |expr| matches!(expr.kind, ExprKind::Column(_)));
@@ -168,7 +169,12 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
     }
 
     /// One aggregate over its parts.
-    fn aggregate(&self, expr: &'c Expr<'a>, call: &'c Call<'a>, parts: &mut Parts<'c, 'a>) -> Option<String> {
+    pub(super) fn aggregate(
+        &self,
+        expr: &'c Expr<'a>,
+        call: &'c Call<'a>,
+        parts: &mut Parts<'c, 'a>,
+    ) -> Option<String> {
         if call.distinct && !call.star && call.within_group.is_empty() {
             return self.distinct_aggregate(expr, call, parts);
         }
@@ -283,6 +289,6 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
                 parts.partials.len() - 1
             }
         };
-        format!("p{index}")
+        format!("{}{index}", self.part)
     }
 }

@@ -6,6 +6,7 @@
 //! need not be understood; `g0`, ... are grouping expressions and `p0`, ... partial aggregates.
 
 mod aggregates;
+mod early;
 mod outputs;
 mod types;
 
@@ -18,6 +19,7 @@ use crate::plan::{Fragment, FragmentColumn, Merge, Template};
 use crate::scan::{Span, Token, tokens};
 use crate::statement::Context;
 use crate::syntax::{Body, Distinct, Expr, ExprKind, Limit, LimitCount, OrderItem, Query, Select};
+pub(crate) use early::{Staged, grouped_early};
 use outputs::{Output, outputs};
 pub(crate) use outputs::{column_name, naming_call};
 
@@ -40,7 +42,8 @@ pub(crate) fn island(context: &Context<'_, '_, '_>, facts: &QueryFacts<'_, '_>, 
     let together = together(analysis, facts, block)?;
     let outputs = outputs(context, select, scope)?;
     let edits = context.slice_edits(true);
-    let builder = Builder { context, facts, query, select, scope, together, edits, outputs, name };
+    let part = "p".to_owned();
+    let builder = Builder { context, facts, query, select, scope, together, edits, outputs, name, part };
     builder.plan()
 }
 
@@ -125,6 +128,8 @@ pub(crate) struct Builder<'c, 'f, 't, 'a> {
     outputs: Vec<Output<'c, 'a>>,
     /// The fragment's.
     name: &'c str,
+    /// What the merge calls partial aggregates, up to their numbers.
+    part: String,
 }
 
 /// What an ORDER BY item orders by.
@@ -488,7 +493,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             looked_up_by: Vec::new(),
             joined_by: Vec::new(),
         };
-        Merge { fragments: vec![fragment], sql, datafusion: true, catalog: Vec::new(), joined: None }
+        Merge { fragments: vec![fragment], sql, datafusion: true, catalog: Vec::new(), joined: None, grouped: None }
     }
 
     fn push_offset(&self, sql: &mut String) {

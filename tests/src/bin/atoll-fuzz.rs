@@ -27,6 +27,9 @@ struct Arguments {
     /// What `atoll.merge_engine` is; `auto`, or now and then `postgres`, when not given. Forced, DataFusion refuses what it does not compute
     #[arg(long)]
     engine: Option<Engine>,
+    /// `atoll.early_aggregation` is `always`
+    #[arg(long)]
+    early_aggregation: bool,
     /// Where reduced differences are written
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/sql/fuzz"))]
     folder: PathBuf,
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         count: arguments.count,
         queries_per_seed: arguments.queries_per_seed,
         engine: arguments.engine,
+        early_aggregation: arguments.early_aggregation,
         folder: arguments.folder,
         verbose: arguments.verbose,
     };

@@ -63,6 +63,8 @@ pub struct Options {
     pub queries_per_seed: u64,
     /// What `atoll.merge_engine` is; None: `auto`, or now and then `postgres`.
     pub engine: Option<Engine>,
+    /// `atoll.early_aggregation` is `always`; otherwise that, or `auto`.
+    pub early_aggregation: bool,
     /// Where reduced differences are written.
     pub folder: PathBuf,
     /// Print every query with what came of it.
@@ -126,6 +128,7 @@ impl Run<'_> {
         if let Some(engine) = self.options.engine {
             schema.merge_engine = engine.name();
         }
+        schema.early_aggregation |= self.options.early_aggregation;
         if let Err(error) = create(pair, &name, &schema) {
             println!("SEED={seed}: the tables cannot be made: {error:#}");
             *self.summary.different.entry("tables cannot be made".to_owned()).or_default() += 1;

@@ -239,7 +239,7 @@ impl Finding {
         if self.schema.time_zone != "UTC" {
             let _ = writeln!(out, "SET TimeZone = '{}';", self.schema.time_zone);
         }
-        if self.schema.merge_engine != "auto" {
+        if self.schema.merge_engine != "auto" || self.schema.early_aggregation {
             let _ = writeln!(out, "-- distribute: {}", self.schema.cluster_setting());
         }
         if !self.schema.format.is_empty() {

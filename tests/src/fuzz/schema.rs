@@ -57,6 +57,8 @@ pub struct Schema {
     pub format: &'static str,
     /// Who merges on the cluster.
     pub merge_engine: &'static str,
+    /// Whether aggregates are computed in part before joins wherever that is right.
+    pub early_aggregation: bool,
 }
 
 impl Schema {
@@ -93,13 +95,15 @@ impl Schema {
             "SET extra_float_digits = 0",
         ];
         let format = formats.choose(rng).unwrap_or(&"");
-        Schema { tables, views, time_zone, format, merge_engine }
+        let early_aggregation = rng.random_bool(0.5);
+        Schema { tables, views, time_zone, format, merge_engine, early_aggregation }
     }
 
-    /// The statement that sets `merge_engine`.
+    /// The statements that set `merge_engine` and `early_aggregation`.
     #[must_use]
     pub fn cluster_setting(&self) -> String {
-        format!("SET atoll.merge_engine = '{}'", self.merge_engine)
+        let early = if self.early_aggregation { "always" } else { "auto" };
+        format!("SET atoll.merge_engine = '{}'; SET atoll.early_aggregation = '{early}'", self.merge_engine)
     }
 
     #[must_use]

@@ -4,6 +4,7 @@
 //! something to find in so little data; and where their ORDER BY leaves rows tied, the remaining columns decide.
 //!
 //! `cargo test --test tpcds -- q05` runs one. `ATOLL_TPCDS_ENGINE=postgres` chooses what merges; with `datafusion`, refusals are no failures.
+//! `ATOLL_TPCDS_EARLY=always` sets `atoll.early_aggregation`.
 //! `ATOLL_TPCDS_TIMES=1` prints how long both took; `ATOLL_TEST_PLAIN=1` runs plain against plain, to check the harness itself.
 
 mod data;
@@ -43,6 +44,7 @@ fn main() -> Result<ExitCode> {
         pair: LazyPair::new(ClusterOptions::new(2, 4)),
         loaded: OnceLock::new(),
         engine: std::env::var("ATOLL_TPCDS_ENGINE").ok(),
+        early_aggregation: std::env::var("ATOLL_TPCDS_EARLY").ok(),
         prints_times: std::env::var_os("ATOLL_TPCDS_TIMES").is_some_and(|value| value != "0"),
         folder: folder.clone(),
     });
@@ -73,6 +75,8 @@ struct Suite {
     loaded: OnceLock<Result<(), String>>,
     /// What merges on the cluster, when not left to it.
     engine: Option<String>,
+    /// `atoll.early_aggregation`, when not as it is.
+    early_aggregation: Option<String>,
     prints_times: bool,
     folder: PathBuf,
 }
@@ -88,6 +92,9 @@ impl Suite {
         let mut subject = session(pair.subject.target())?;
         if let (Some(engine), Some(_)) = (&self.engine, pair.subject.cluster()) {
             run(&mut subject, &format!("SET atoll.merge_engine = '{engine}'"), None)?;
+        }
+        if let (Some(early), Some(_)) = (&self.early_aggregation, pair.subject.cluster()) {
+            run(&mut subject, &format!("SET atoll.early_aggregation = '{early}'"), None)?;
         }
         let rules = Rules {
             // A statement's own ORDER BY starts a line.
