@@ -69,10 +69,17 @@ SELECT ed.region, count(*), sum(public.ef.n) FROM public.ef JOIN public.ed ON pu
 SELECT ed.region, pg_catalog.sum(ef.n) FROM ef JOIN ed ON ef.d = ed.k GROUP BY ed.region ORDER BY 1;
 SELECT d.region, count(f.*) FROM ef f JOIN ed d ON f.d = d.k GROUP BY d.region ORDER BY 1;
 SELECT d.region, array_agg(f.id ORDER BY f.id), sum(f.n) FROM ef f JOIN ed d ON f.d = d.k WHERE f.id < 9 GROUP BY d.region ORDER BY 1;
-SELECT d.pk, d.region, d.weight, count(*), sum(f.n) FROM ef f JOIN ed d ON f.d = d.k GROUP BY d.pk ORDER BY d.pk;
+SELECT d.pk, d.region, d.weight, count(*), sum(f.n) FROM ef f JOIN ed d ON f.d = d.k GROUP BY d.pk, d.region, d.weight ORDER BY d.pk;
 SELECT f.day, f.flag, date_trunc('month', f.day) AS month, count(*) FROM ef f JOIN ed d ON f.d = d.k GROUP BY f.day, f.flag ORDER BY 1, 2;
 SELECT f.d + 1 AS next, sum(f.price) FROM ef f JOIN ed d ON f.d = d.k GROUP BY f.d + 1 ORDER BY 1;
 SELECT 1 AS one, sum(f.n) FROM ef f JOIN ed d ON f.d = d.k AND f.tag = 'red' GROUP BY 1;
+-- params: 'red', 3
+-- params: 'blue', 0
+SELECT d.region, count(*), sum(f.n) FROM ef f JOIN ed d ON f.d = d.k WHERE f.tag = $1 AND f.price > $2 GROUP BY d.region ORDER BY 1;
+-- params: 5
+SELECT d.region, count(*), sum(f.n * $1) FROM ef f JOIN ed d ON f.d = d.k GROUP BY d.region ORDER BY 1;
+-- params: 'red', 2
+SELECT d.region, sum(f.n) FROM ef f JOIN ed d ON f.d = d.k WHERE f.tag = $1 GROUP BY d.region HAVING count(*) > $2 ORDER BY 1;
 PREPARE p (text, numeric) AS SELECT d.region, count(*), sum(f.n) FROM ef f JOIN ed d ON f.d = d.k WHERE f.tag = $1 AND f.price > $2 GROUP BY d.region ORDER BY 1;
 EXECUTE p ('red', 3);
 EXECUTE p ('blue', 0);
@@ -154,7 +161,14 @@ SELECT ed.region, count(*), sum(public.ef.n) FROM public.ef JOIN public.ed ON pu
 SELECT ed.region, pg_catalog.sum(ef.n) FROM ef JOIN ed ON ef.d = ed.k GROUP BY ed.region ORDER BY 1;
 SELECT d.region, count(f.*) FROM ef f JOIN ed d ON f.d = d.k GROUP BY d.region ORDER BY 1;
 SELECT d.region, array_agg(f.id ORDER BY f.id), sum(f.n) FROM ef f JOIN ed d ON f.d = d.k WHERE f.id < 9 GROUP BY d.region ORDER BY 1;
-SELECT d.pk, d.region, d.weight, count(*), sum(f.n) FROM ef f JOIN ed d ON f.d = d.k GROUP BY d.pk ORDER BY d.pk;
+SELECT d.pk, d.region, d.weight, count(*), sum(f.n) FROM ef f JOIN ed d ON f.d = d.k GROUP BY d.pk, d.region, d.weight ORDER BY d.pk;
 SELECT f.day, f.flag, date_trunc('month', f.day) AS month, count(*) FROM ef f JOIN ed d ON f.d = d.k GROUP BY f.day, f.flag ORDER BY 1, 2;
 SELECT f.d + 1 AS next, sum(f.price) FROM ef f JOIN ed d ON f.d = d.k GROUP BY f.d + 1 ORDER BY 1;
 SELECT 1 AS one, sum(f.n) FROM ef f JOIN ed d ON f.d = d.k AND f.tag = 'red' GROUP BY 1;
+-- params: 'red', 3
+-- params: 'blue', 0
+SELECT d.region, count(*), sum(f.n) FROM ef f JOIN ed d ON f.d = d.k WHERE f.tag = $1 AND f.price > $2 GROUP BY d.region ORDER BY 1;
+-- params: 5
+SELECT d.region, count(*), sum(f.n * $1) FROM ef f JOIN ed d ON f.d = d.k GROUP BY d.region ORDER BY 1;
+-- params: 'red', 2
+SELECT d.region, sum(f.n) FROM ef f JOIN ed d ON f.d = d.k WHERE f.tag = $1 GROUP BY d.region HAVING count(*) > $2 ORDER BY 1;
