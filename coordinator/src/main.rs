@@ -25,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Stack of a thread that serves clients: statements are as deep as the parsers let them be. Only what is used takes memory.
+const WORKER_STACK_BYTES: usize = 16 << 20;
+
 fn main() -> ExitCode {
     let config = match atoll_settings::start("atoll-coordinator", env!("CARGO_PKG_VERSION"), &Config::default()) {
         Ok(Start::Run(config)) => config,
@@ -128,6 +131,7 @@ fn start_worker(index: usize, cluster: &Arc<Cluster>) -> Result<WorkerHandle> {
     let handle = runtime.handle().clone();
     std::thread::Builder::new()
         .name(format!("worker-{index}"))
+        .stack_size(WORKER_STACK_BYTES)
         .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
     let worker = Arc::new(Worker::new(cluster.clone()));
     handle.spawn(worker.clone().follow_leaders());

@@ -47,7 +47,9 @@ pub(crate) fn joined(
     }
     for index in tested {
         let occurrence = &analysis.occurrences[index];
-        if occurrence.table.alias.as_ref().is_none_or(|alias| alias.columns.is_empty()) {
+        let renamed = occurrence.table.alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
+        // The rows of NULLs that an outer join makes were not tested.
+        if !renamed && !occurrence.outer_joined {
             for condition in filters(context, index) {
                 edits.replace_text(condition.span, "TRUE");
             }

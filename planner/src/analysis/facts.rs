@@ -112,6 +112,15 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
     fn join_facts(&mut self, joined: Joined<'t, 'a>, strict: &[usize], scope: ScopeId, block: usize) -> bool {
         let Joined::Join { kind, left, right, condition, .. } = joined else { return false };
         let (left_range, right_range) = (left.occurrences(), right.occurrences());
+        let outer = match kind {
+            JoinKind::Inner | JoinKind::Cross => vec![],
+            JoinKind::Left => vec![right_range.clone()],
+            JoinKind::Right => vec![left_range.clone()],
+            JoinKind::Full => vec![left_range.clone(), right_range.clone()],
+        };
+        for range in outer {
+            self.analysis.occurrences[range].iter_mut().for_each(|entry| entry.outer_joined = true);
+        }
         let is_strict = |range: &Range<usize>| strict.iter().any(|occurrence| range.contains(occurrence));
         let (left_strict, right_strict) = (is_strict(&left_range), is_strict(&right_range));
         let kind = match kind {

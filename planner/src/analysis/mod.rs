@@ -40,6 +40,8 @@ pub(crate) struct Occurrence<'f, 't, 'a> {
     pub written: bool,
     /// An outer join may put NULLs in place of its rows.
     pub nullable: bool,
+    /// As [`Occurrence::nullable`], but for conditions that rows of NULLs do not meet.
+    pub outer_joined: bool,
     /// A star stands for all of its columns.
     pub starred: bool,
     /// It stands in a CTE that nothing reads: PostgreSQL does not run it.

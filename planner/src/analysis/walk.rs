@@ -544,6 +544,7 @@ impl<'f, 't, 'a> Walker<'f, 't, 'a> {
             block,
             written,
             nullable: false,
+            outer_joined: false,
             starred: false,
             unread: false,
             pins: keyless.then(|| vec![KeySource::Whole]),

@@ -26,3 +26,15 @@ INSERT INTO xj_u VALUES (1, 1, 'a'), (2, 2, 'ä'), (3, NULL, NULL), (4, 3, ''), 
 -- distribute: SELECT create_reference_table('xj_r')
 -- FAILING
 DROP TABLE xj_a, xj_b, xj_c, xj_d, xj_r, xj_u;
+-- Conditions that make an outer join an inner one are still tested behind it.
+CREATE TABLE outer_far (id int, k int);
+CREATE TABLE outer_home (id int, k int);
+INSERT INTO outer_home VALUES (3, 6), (4, 7);
+-- distribute: SELECT create_distributed_table('outer_far', 'k')
+SELECT h.k FROM outer_far f RIGHT JOIN outer_home h ON f.id = h.id WHERE f.k <> 6 ORDER BY 1;
+SELECT h.k FROM outer_home h LEFT JOIN outer_far f ON f.id = h.id WHERE f.k IN (6, 7) ORDER BY 1;
+SELECT h.k, f.k FROM outer_home h FULL JOIN outer_far f ON f.id = h.id WHERE f.k > 1 AND h.k > 1 ORDER BY 1;
+INSERT INTO outer_far VALUES (3, 6), (4, 8);
+SELECT h.k, f.k FROM outer_far f RIGHT JOIN outer_home h ON f.id = h.id WHERE f.k <> 6 ORDER BY 1;
+SELECT h.k, f.k FROM outer_home h FULL JOIN outer_far f ON f.id = h.id WHERE f.k > 6 ORDER BY 1;
+DROP TABLE outer_far, outer_home;
