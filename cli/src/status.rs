@@ -85,7 +85,8 @@ pub struct Shard {
     pub id: u32,
     pub group: String,
     pub epoch: u64,
-    pub bytes: u64,
+    /// Unknown while its group cannot be read.
+    pub bytes: Option<u64>,
     pub state: String,
 }
 
@@ -373,7 +374,7 @@ impl std::fmt::Display for Status {
         if !self.shards.is_empty() {
             let mut shards = table(["SHARD", "GROUP", "EPOCH", "SIZE", "STATE"], &[0, 2, 3]);
             for s in &self.shards {
-                let size = human_bytes(s.bytes);
+                let size = s.bytes.map_or_else(|| "-".to_owned(), human_bytes);
                 shards.add_row([s.id.to_string(), s.group.clone(), s.epoch.to_string(), size, s.state.clone()]);
             }
             write!(f, "\n\n{}", trimmed(&shards))?;
@@ -453,7 +454,7 @@ mod tests {
 
     #[test]
     fn shards_have_exactly_the_promised_keys() {
-        let shard = Shard { id: 7, group: "g1".to_owned(), epoch: 1, bytes: 0, state: "active".to_owned() };
+        let shard = Shard { id: 7, group: "g1".to_owned(), epoch: 1, bytes: Some(0), state: "active".to_owned() };
         let text = serde_json::to_string(&shard).unwrap();
         assert_eq!(text, r#"{"id":7,"group":"g1","epoch":1,"bytes":0,"state":"active"}"#);
     }

@@ -170,7 +170,7 @@ impl Service {
                     id: shard.id.0,
                     group: directory.groups.get(shard.group.0).map(|group| group.name.clone()).unwrap_or_default(),
                     epoch: shard.epoch,
-                    bytes: sizes.of_shard(shard.id),
+                    bytes: sizes.of_shard(shard),
                     state: "active".to_owned(),
                 })
             })

@@ -10,6 +10,7 @@ mod analysis;
 pub mod catalog;
 mod copy;
 mod ddl;
+mod dependent;
 pub mod directory;
 mod distribute_call;
 mod edits;

@@ -376,6 +376,9 @@ pub struct Fragment {
     pub columns: Vec<FragmentColumn>,
     /// Columns by which a correlated subquery looks its rows up, again and again: worth an index where the rows are staged.
     pub looked_up_by: Vec<String>,
+    /// Its table's primary key, where PostgreSQL needs it to take the merge query: GROUP BY names it, other columns of the table are used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary_key: Option<Vec<String>>,
     /// Where keys are that its rows must have to matter, once other fragments are there.
     pub joined_by: Vec<JoinedBy>,
 }

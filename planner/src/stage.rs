@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::analysis::{Resolved, ScopeId};
 use crate::catalog::{Column, Volatility};
+use crate::dependent::needed_primary_key;
 use crate::edits::append;
 use crate::island::{Staged, grouped_early, nested_island};
 use crate::joined::joined;
@@ -314,7 +315,8 @@ fn fragment_of(
     let columns = columns.chain(aggregated).collect();
     let keys = occurrence.pins.clone().map_or(Keys::All, Keys::These);
     let looked_up_by = if renamed { Vec::new() } else { looked_up_by(context, index) };
-    Ok(Fragment { name, colocation, keys, arm, columns, looked_up_by, joined_by: Vec::new() })
+    let primary_key = needed_primary_key(context, index);
+    Ok(Fragment { name, colocation, keys, arm, columns, looked_up_by, primary_key, joined_by: Vec::new() })
 }
 
 /// The table's columns that its own block's WHERE equates with columns of a query around it.

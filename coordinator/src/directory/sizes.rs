@@ -1,10 +1,10 @@
 //! How many bytes tables take, shard by shard.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use atoll_planner::directory::{Directory, GroupIndex, ShardId, TableName};
+use atoll_planner::directory::{Directory, GroupIndex, Shard, ShardId, TableName};
 use futures_util::future::join_all;
 
 use super::keeper::Keeper;
@@ -14,8 +14,10 @@ use crate::facts::sliced_schema;
 use crate::lane::ResultSet;
 use crate::place::Place;
 
-/// How long one group may take; what it does not say in time counts as 0.
-const GROUP_WITHIN: Duration = Duration::from_secs(2);
+/// How long one group may take where a size may be left out. [`SIZES`] waits for whoever holds a table exclusively.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
+/// How long one group may take where all are needed.
+const ALL_WITHIN: Duration = Duration::from_secs(10);
 
 /// How many bytes a table (or an index) takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,27 +39,36 @@ impl AddAssign for Bytes {
 }
 
 /// The sizes of one logical database's tables and indexes.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Sizes {
     /// Slices of distributed tables, and their indexes.
     pub slices: HashMap<(ShardId, TableName), Bytes>,
     /// What is no slice, by group: reference tables, and on home the unsharded ones.
     pub whole: HashMap<(GroupIndex, TableName), Bytes>,
-    /// The data databases as a whole.
-    pub databases: u64,
+    /// Groups that did not say what they hold, and why: nothing above counts what is there.
+    pub unread: BTreeMap<GroupIndex, Error>,
     /// Names in `slices` that are indexes, whose bytes count in their tables' already.
     indexes: HashSet<(ShardId, TableName)>,
 }
 
 impl Sizes {
-    /// All tables of a shard together.
-    pub fn of_shard(&self, shard: ShardId) -> u64 {
-        let tables = self.slices.iter().filter(|(key, _)| key.0 == shard && !self.indexes.contains(*key));
-        tables.map(|(_, bytes)| bytes.total).sum()
+    /// All tables of a shard together; `None` where its group was not read.
+    pub fn of_shard(&self, shard: &Shard) -> Option<u64> {
+        let tables = self.slices.iter().filter(|(key, _)| key.0 == shard.id && !self.indexes.contains(*key));
+        self.known(shard.group, tables.map(|(_, bytes)| bytes.total).sum())
     }
 
-    fn add(&mut self, group: GroupIndex, results: &[ResultSet]) -> Result<()> {
-        let [relations, database] = results else {
+    /// `bytes`, if the group was read.
+    pub fn known(&self, group: GroupIndex, bytes: u64) -> Option<u64> {
+        (!self.unread.contains_key(&group)).then_some(bytes)
+    }
+
+    /// Adds what a group answered to [`SIZES`].
+    ///
+    /// # Errors
+    /// XX000 for an answer to something else.
+    pub fn add(&mut self, group: GroupIndex, results: &[ResultSet]) -> Result<()> {
+        let [relations] = results else {
             return Err(Error::internal(format!("the sizes came in {} results", results.len())));
         };
         for row in Rows::new(relations) {
@@ -73,7 +84,6 @@ impl Sizes {
                 self.whole.insert((group, TableName::new(schema, name)), bytes);
             }
         }
-        self.databases += Rows::new(database).only()?.parse::<u64>(0)?;
         Ok(())
     }
 
@@ -89,37 +99,76 @@ impl Sizes {
     }
 }
 
-const SIZES: &str = "SELECT nspname, relname, relkind, pg_total_relation_size(class.oid), pg_indexes_size(class.oid), \
-           pg_relation_size(class.oid) \
+/// The sizes of the tables and indexes of one data database. Tables dropped meanwhile have none.
+pub const SIZES: &str = "SELECT * FROM (SELECT nspname, relname, relkind, pg_total_relation_size(class.oid) AS total, \
+           pg_indexes_size(class.oid) AS indexes, pg_relation_size(class.oid) AS main \
     FROM pg_class AS class JOIN pg_namespace AS namespace ON namespace.oid = relnamespace \
     WHERE relkind IN ('r', 'm', 'i') AND class.oid >= 16384 AND nspname NOT IN ('atoll', 'information_schema') \
-      AND nspname !~ '^pg_'; \
-    SELECT pg_database_size(current_database())";
+      AND nspname !~ '^pg_') AS sizes WHERE total IS NOT NULL AND indexes IS NOT NULL AND main IS NOT NULL";
 
-/// Measures one logical database on every group. Groups that do not answer within 2 s are left out.
+/// The sizes of one logical database's tables, as far as the groups tell them soon.
 pub async fn measure(keeper: &Keeper, directory: &Directory, database: &str) -> Sizes {
-    let measured = directory.groups.iter().enumerate().map(async |(index, group)| {
-        let reading = async {
-            let mut lane = keeper.control.open_group(group, &Place::HOME.database(database)).await?;
-            lane.query(SIZES).await
-        };
-        (GroupIndex(index), tokio::time::timeout(GROUP_WITHIN, reading).await)
-    });
     let mut sizes = Sizes::default();
-    for (group, answer) in join_all(measured).await {
-        let outcome = match answer {
-            Ok(Ok(results)) => sizes.add(group, &results),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::unreachable(
-                directory.groups[group.0].name.clone(),
-                format!("no sizes within {} s", GROUP_WITHIN.as_secs()),
-            )),
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(%error, group = directory.groups[group.0].name, database, "sizes not read");
+    for (group, answer) in ask(keeper, directory, (database, SIZES), &[], SHOWN_WITHIN).await {
+        if let Err(error) = answer.and_then(|results| sizes.add(group, &results)) {
+            sizes.unread.insert(group, error);
         }
     }
     sizes
+}
+
+/// The sizes of one logical database's tables on all groups; `own` is what somebody has read already, by group.
+///
+/// # Errors
+/// What a group said instead; 08001 when one does not answer.
+pub async fn measure_all(
+    keeper: &Keeper,
+    directory: &Directory,
+    database: &str,
+    own: Vec<(GroupIndex, Vec<ResultSet>)>,
+) -> Result<Sizes> {
+    let mut sizes = Sizes::default();
+    let groups: Vec<GroupIndex> = own.iter().map(|(group, _)| *group).collect();
+    let others = ask(keeper, directory, (database, SIZES), &groups, ALL_WITHIN).await;
+    for (group, answer) in own.into_iter().map(|(group, results)| (group, Ok(results))).chain(others) {
+        sizes.add(group, &answer?)?;
+    }
+    Ok(sizes)
+}
+
+/// The bytes of one logical database's data databases.
+///
+/// # Errors
+/// As [`measure_all`].
+pub async fn measure_database(keeper: &Keeper, directory: &Directory, database: &str) -> Result<u64> {
+    let sql = "SELECT pg_database_size(current_database())";
+    let mut bytes = 0;
+    for (_, answer) in ask(keeper, directory, (database, sql), &[], ALL_WITHIN).await {
+        bytes += Rows::new(&answer?[0]).only()?.parse::<u64>(0)?;
+    }
+    Ok(bytes)
+}
+
+/// Asks every group but those in `known`.
+async fn ask(
+    keeper: &Keeper,
+    directory: &Directory,
+    (database, sql): (&str, &str),
+    known: &[GroupIndex],
+    within: Duration,
+) -> Vec<(GroupIndex, Result<Vec<ResultSet>>)> {
+    let groups = directory.groups.iter().enumerate().map(|(index, group)| (GroupIndex(index), group));
+    let asked = groups.filter(|(index, _)| !known.contains(index)).map(async |(index, group)| {
+        let reading = async {
+            let mut lane = keeper.control.open_group(group, &Place::HOME.database(database)).await?;
+            lane.query(sql).await
+        };
+        let answer = tokio::time::timeout(within, reading).await.unwrap_or_else(|_| {
+            Err(Error::unreachable(group.name.clone(), format!("no sizes of its tables within {} s", within.as_secs())))
+        });
+        (index, answer)
+    });
+    join_all(asked).await
 }
 
 /// The shard of which a schema is a slice.

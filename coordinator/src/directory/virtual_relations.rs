@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use atoll_planner::directory::{Colocation, Directory, Group, Table, TableName};
+use atoll_planner::directory::{Colocation, Directory, Group, GroupIndex, Table, TableName};
 use atoll_planner::plan::{SizeFunction, VirtualRelation};
 use atoll_planner::{quote_identifier, quote_literal};
 use atoll_proto::v1::GroupEvent;
@@ -11,9 +11,10 @@ use atoll_proto::v1::GroupEvent;
 use super::group_calls;
 use super::keeper::Keeper;
 use super::nodes::NodeReport;
-use super::sizes::{Sizes, measure};
+use super::sizes::{Sizes, measure, measure_all, measure_database};
 use crate::error::Result;
 use crate::facts::DatabaseFacts;
+use crate::lane::ResultSet;
 use crate::routing::Routing;
 
 /// A relation to be: columns with their types, and rows of SQL expressions.
@@ -40,11 +41,17 @@ impl Relation {
     }
 }
 
-/// The text that stands for `relation`, as a client of the database `facts` sees it.
+/// The text that stands for `relation`, as a client of the database `facts` sees it. In Atoll's own relations, sizes are NULL for what is on
+/// groups that cannot be read. `own` is what the session's transaction sees of [`SIZES`](super::sizes::SIZES), which the size functions show.
 ///
 /// # Errors
-/// None now: what cannot be read (the size of what an unreachable group holds) is 0.
-pub async fn sql(relation: VirtualRelation, keeper: &Keeper, facts: &DatabaseFacts) -> Result<String> {
+/// For the size functions: why a group could not be read.
+pub async fn sql(
+    relation: VirtualRelation,
+    keeper: &Keeper,
+    facts: &DatabaseFacts,
+    own: Vec<(GroupIndex, Vec<ResultSet>)>,
+) -> Result<String> {
     let directory = &facts.directory;
     Ok(match relation {
         VirtualRelation::AtollShards => {
@@ -159,11 +166,13 @@ pub async fn sql(relation: VirtualRelation, keeper: &Keeper, facts: &DatabaseFac
         VirtualRelation::Size(SizeFunction::Database) => {
             let mut sizes = Vec::new();
             for name in directory.databases.keys() {
-                sizes.push((name, measure(keeper, directory, name).await.databases));
+                sizes.push((name, measure_database(keeper, directory, name).await?));
             }
             database_size(&sizes)
         }
-        VirtualRelation::Size(function) => relation_size(function, &measure(keeper, directory, &facts.name).await),
+        VirtualRelation::Size(function) => {
+            relation_size(function, &measure_all(keeper, directory, &facts.name, own).await?)
+        }
     })
 }
 
@@ -209,6 +218,10 @@ fn text(value: &str) -> String {
     quote_literal(value)
 }
 
+fn bytes_or_null(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "NULL".to_owned(), |bytes| bytes.to_string())
+}
+
 fn regclass(name: &TableName) -> String {
     let qualified = format!("{}.{}", quote_identifier(&name.schema), quote_identifier(&name.name));
     // NULL rather than an error for a table that another transaction has just dropped.
@@ -245,7 +258,7 @@ fn shard_rows(directory: &Directory, database: &str, sizes: &Sizes) -> Vec<Vec<S
             edge(shard.hashes.map(|hashes| hashes.to)),
             shard.epoch.to_string(),
             text("active"),
-            sizes.of_shard(shard.id).to_string(),
+            bytes_or_null(sizes.of_shard(shard)),
             ranges_of(colocation, *position).map_or_else(|| "NULL".to_owned(), |ranges| text(&ranges)),
         ]
     };
@@ -353,12 +366,13 @@ fn citus_table_rows(facts: &DatabaseFacts, sizes: &Sizes) -> Vec<Vec<String>> {
                 regclass(name)
             )
         };
+        let bytes = by_name.get(name).map_or(0, |bytes| bytes.total);
         vec![
             regclass(name),
             text(citus_type),
             text(key),
             colocation.to_string(),
-            format!("pg_catalog.pg_size_pretty({}::bigint)", by_name.get(name).map_or(0, |bytes| bytes.total)),
+            format!("pg_catalog.pg_size_pretty({}::bigint)", bytes_or_null(sizes.unread.is_empty().then_some(bytes))),
             shards.to_string(),
             of_class("pg_catalog.pg_get_userbyid(relowner)"),
             of_class("amname"),
@@ -376,8 +390,8 @@ fn citus_shard_rows(facts: &DatabaseFacts, nodes: &[NodeReport], sizes: &Sizes) 
     let mut rows = Vec::new();
     for (name, table) in tables(facts) {
         let (citus_type, _, colocation) = citus_spread(table);
-        let mut add = |shard: String, shard_name: String, group: usize, bytes: u64| {
-            let (host, port) = addresses.get(group).cloned().unwrap_or_else(|| ("NULL".into(), "NULL".into()));
+        let mut add = |shard: String, shard_name: String, group: GroupIndex, bytes: u64| {
+            let (host, port) = addresses.get(group.0).cloned().unwrap_or_else(|| ("NULL".into(), "NULL".into()));
             let table = regclass(name);
             rows.push(vec![
                 table,
@@ -387,13 +401,13 @@ fn citus_shard_rows(facts: &DatabaseFacts, nodes: &[NodeReport], sizes: &Sizes) 
                 colocation.to_string(),
                 host,
                 port,
-                bytes.to_string(),
+                bytes_or_null(sizes.known(group, bytes)),
             ]);
         };
         match table {
             Table::Reference => {
-                for group in 0..facts.directory.groups.len() {
-                    let key = (atoll_planner::directory::GroupIndex(group), name.clone());
+                for group in (0..facts.directory.groups.len()).map(GroupIndex) {
+                    let key = (group, name.clone());
                     let bytes = sizes.whole.get(&key).map_or(0, |bytes| bytes.total);
                     add("0".to_owned(), text(&format!("{}.{}", name.schema, name.name)), group, bytes);
                 }
@@ -403,7 +417,7 @@ fn citus_shard_rows(facts: &DatabaseFacts, nodes: &[NodeReport], sizes: &Sizes) 
                 for shard in shards.unwrap_or_default() {
                     let bytes = sizes.slices.get(&(shard.id, name.clone())).map_or(0, |bytes| bytes.total);
                     let shard_name = format!("{}.{}", shard.id.schema(&name.schema), name.name);
-                    add(shard.id.0.to_string(), text(&shard_name), shard.group.0, bytes);
+                    add(shard.id.0.to_string(), text(&shard_name), shard.group, bytes);
                 }
             }
         }

@@ -262,6 +262,10 @@ impl Session {
             let index = format!("CREATE INDEX ON {table} ({})", columns.join(", "));
             last = format!("DO $do$ BEGIN {index}; EXCEPTION WHEN undefined_object THEN NULL; END $do$; {last}");
         }
+        if let Some(key) = &fragment.primary_key {
+            let columns: Vec<String> = key.iter().map(|column| quote_identifier(column)).collect();
+            last = format!("ALTER TABLE {table} ADD PRIMARY KEY ({}); {last}", columns.join(", "));
+        }
         self.run_at(Place::HOME, &path, &last, false).await?;
         Ok((asked, rows))
     }

@@ -491,6 +491,7 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             arm,
             columns,
             looked_up_by: Vec::new(),
+            primary_key: None,
             joined_by: Vec::new(),
         };
         Merge { fragments: vec![fragment], sql, datafusion: true, catalog: Vec::new(), joined: None, grouped: None }
