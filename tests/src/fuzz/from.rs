@@ -147,7 +147,9 @@ impl Generator<'_> {
         }
         let tables = &self.schema.tables;
         let table = &tables[self.rng.random_range(0..tables.len())];
-        self.named(&table.name, &table.columns, table.rows.len() as u64)
+        let (from, mut rel) = self.named(&table.name, &table.columns, table.rows.len() as u64);
+        rel.key = table.primary_key().iter().map(|column| format!("{}.{column}", rel.alias)).collect();
+        (from, rel)
     }
 
     fn named(&mut self, name: &str, columns: &[Column], rows: u64) -> (From, Rel) {
@@ -156,7 +158,7 @@ impl Generator<'_> {
             .iter()
             .map(|column| Leaf { sql: format!("{alias}.{}", column.name), ty: column.ty, extreme: column.extreme })
             .collect();
-        let rel = Rel { alias: alias.clone(), leaves, total: vec![format!("{alias}.id")], rows };
+        let rel = Rel { alias: alias.clone(), leaves, total: vec![format!("{alias}.id")], key: Vec::new(), rows };
         (From::Named { sql: name.to_owned(), alias }, rel)
     }
 

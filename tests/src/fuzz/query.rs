@@ -22,6 +22,8 @@ pub struct Rel {
     pub leaves: Vec<Leaf>,
     /// Its columns that tell all its rows apart (or as much as anything can).
     pub total: Vec<String>,
+    /// Its primary key, if it has one.
+    pub key: Vec<String>,
     pub rows: u64,
 }
 
@@ -256,9 +258,17 @@ impl<'a> Generator<'a> {
         let (mut group, mut sets, mut having) = (Vec::new(), "", Vec::new());
         let mut distinct = Distinct::No;
         if self.chance(if depth == 0 { 0.5 } else { 0.3 }) {
-            let keys = self.group_keys(&env);
+            let keyed: Vec<Rel> = env.rels.iter().filter(|rel| !rel.key.is_empty()).cloned().collect();
+            let whole = if self.chance(0.2) { self.pick(&keyed) } else { None };
+            let mut keys = if whole.is_some() { Vec::new() } else { self.group_keys(&env) };
             group = keys.iter().map(|leaf| Expr::leaf(leaf.ty, leaf.sql.clone())).collect();
-            if group.len() > 1 && self.chance(0.2) {
+            if let Some(rel) = whole {
+                let of_key = rel.leaves.iter().filter(|leaf| rel.key.contains(&leaf.sql));
+                group = of_key.map(|leaf| Expr::leaf(leaf.ty, leaf.sql.clone())).collect();
+                // Its primary key makes all its columns usable.
+                keys = rel.leaves;
+            }
+            if group.len() > 1 && keys.len() == group.len() && self.chance(0.2) {
                 sets = self.pick(&["ROLLUP ", "CUBE ", "GROUPING SETS "]).unwrap_or("");
             }
             env.grouped = Some(keys);
@@ -339,5 +349,5 @@ pub fn derived(alias: &str, columns: &[(String, Ty)], rows: u64) -> Rel {
         .map(|(name, ty)| Leaf { sql: format!("{alias}.{name}"), ty: *ty, extreme: true })
         .collect();
     let total = leaves.iter().map(|leaf| leaf.sql.clone()).collect();
-    Rel { alias: alias.to_owned(), leaves, total, rows }
+    Rel { alias: alias.to_owned(), leaves, total, key: Vec::new(), rows }
 }

@@ -210,6 +210,7 @@ fn used_columns(finding: &Finding) -> Schema {
             .map(|column| {
                 words.iter().any(|word| word == column.name.trim_matches('"'))
                     || table.kind == Kind::Distributed(column.name.clone())
+                    || table.primary_key().contains(&column.name.as_str())
             })
             .collect();
         // A table has to have one.

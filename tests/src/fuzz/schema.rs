@@ -33,6 +33,7 @@ pub struct Table {
     pub kind: Kind,
     /// The first is `id int4`, without two equal values.
     pub columns: Vec<Column>,
+    pub has_primary_key: bool,
     /// SQL values.
     pub rows: Vec<Vec<String>>,
     /// Whether rows are there before the table is distributed.
@@ -147,7 +148,14 @@ fn table(rng: &mut StdRng, name: &str, key: Ty, distributed_by: Option<&str>) ->
         columns.push(column("\"Order\"", Ty::Text, false));
     }
     let kind = distributed_by.map_or(Kind::Unsharded, |column| Kind::Distributed(column.to_owned()));
-    Table { name: name.to_owned(), kind, columns, rows: Vec::new(), filled_first: rng.random_bool(0.3) }
+    Table {
+        name: name.to_owned(),
+        kind,
+        columns,
+        has_primary_key: rng.random_bool(0.5),
+        rows: Vec::new(),
+        filled_first: rng.random_bool(0.3),
+    }
 }
 
 /// A view over one table: some of its rows, or its rows grouped by the key.
@@ -193,7 +201,19 @@ impl Table {
                 format!("{} {ty}{}", column.name, if column.not_null { " NOT NULL" } else { "" })
             })
             .collect();
-        format!("CREATE TABLE {} ({})", self.name, columns.join(", "))
+        let key = self.primary_key();
+        let key = if key.is_empty() { String::new() } else { format!(", PRIMARY KEY ({})", key.join(", ")) };
+        format!("CREATE TABLE {} ({}{key})", self.name, columns.join(", "))
+    }
+
+    /// Its columns, the distribution key among them; none without one.
+    #[must_use]
+    pub fn primary_key(&self) -> Vec<&str> {
+        match &self.kind {
+            _ if !self.has_primary_key => Vec::new(),
+            Kind::Distributed(key) if key != "id" => vec![key, "id"],
+            _ => vec!["id"],
+        }
     }
 
     /// One `INSERT` of the given rows; `None` when there are none.
