@@ -1,6 +1,6 @@
 //! The verified list: all that the merge computes, and nothing else.
 //!
-//! An expression is admitted only if every operator, cast, function and aggregate in it stands here. `tests/differential.rs`
+//! An expression is admitted only if every operator, cast, function and aggregate in it stands here. `tests/differential/`
 //! runs every entry against a plain PostgreSQL over random values and the edges of each type, and compares the printed
 //! results, SQLSTATEs and messages; an entry without a kernel fails there, so the list cannot promise more than there is.
 //!
