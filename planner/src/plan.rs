@@ -1,8 +1,10 @@
 //! What planning yields: plain data that the coordinator executes.
 
 mod ddl;
+mod refusal;
 
 pub use ddl::*;
+pub use refusal::*;
 use serde::Serialize;
 
 use crate::directory::{ColocationId, KeyColumn, KeyType, ShardId, TableName};
@@ -52,18 +54,6 @@ pub enum Plan {
     /// VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT and others that cannot run in fragments but reach every slice.
     Maintenance(Maintenance),
     Refuse(Refusal),
-}
-
-/// A statement that Atoll does not answer: always says what, why, and what to do instead.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Refusal {
-    /// Five characters; 0A000 for what is not supported.
-    pub sqlstate: &'static str,
-    pub message: String,
-    pub detail: Option<String>,
-    pub hint: Option<String>,
-    /// Byte offset in the statement's text.
-    pub position: Option<usize>,
 }
 
 /// SQL text that differs per shard only in the schema of some names.
