@@ -10,10 +10,10 @@ use crate::names::{Effect, Routine, Target};
 use crate::parser::parse_statement;
 use crate::plan::{
     Access, DistributeFunction, Keys, Many, Merge, OwnFunction, Piece, Plan, Refusal, Relay, Residue, Sharded, Site,
-    SizeFunction, VirtualPiece, VirtualRelation,
 };
 use crate::scan::{Span, Token, TokenKind, tokens};
 use crate::syntax::{Call, Name, Statement};
+use crate::virtual_edits::VirtualEdits;
 use crate::{
     Facts, ddl, distribute_call, explain, insert, maintenance, reference, select, session, steps, update, views,
 };
@@ -547,64 +547,4 @@ fn unparsed(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
         }
     }
     Plan::Relay(Relay { site, text: None, marked: None, access: Access::Write, residue: Residue::Unknown })
-}
-
-/// Text with Atoll's own relations spliced in.
-struct VirtualEdits<'a> {
-    sql: &'a str,
-    list: Vec<(Span, Vec<VirtualPiece>)>,
-}
-
-impl<'a> VirtualEdits<'a> {
-    fn new(sql: &'a str) -> Self {
-        Self { sql, list: Vec::new() }
-    }
-
-    fn relation(&mut self, name: Span, relation: VirtualRelation, alias: &str, alias_place: Option<usize>) {
-        self.list.push((name, vec![VirtualPiece::Relation(relation)]));
-        if let Some(place) = alias_place.filter(|_| !alias.is_empty()) {
-            let place = Span { start: place.max(name.end), end: place.max(name.end) };
-            self.list.push((place, vec![VirtualPiece::Text(format!(" AS {}", crate::quote_identifier(alias)))]));
-        }
-    }
-
-    /// A size function of one argument (with two, say a fork's name, it stays PostgreSQL's own).
-    fn size(&mut self, call: &Call<'_>) {
-        if let (Some(function), [_]) = (SizeFunction::named(call.name.last()), call.arguments.as_slice()) {
-            self.list.push((call.name.span(), vec![VirtualPiece::Relation(VirtualRelation::Size(function))]));
-            let behind = Span { start: call.parentheses.end, end: call.parentheses.end };
-            self.list.push((behind, vec![VirtualPiece::Text(" AS asked) AS calls)".to_owned())]));
-        }
-    }
-
-    fn remove(&mut self, span: Span) {
-        self.list.push((span, Vec::new()));
-    }
-
-    fn finish(mut self) -> Option<Vec<VirtualPiece>> {
-        if self.list.is_empty() {
-            return None;
-        }
-        self.list.sort_by_key(|(span, _)| (span.start, span.end));
-        let mut out = Vec::new();
-        let mut at = 0;
-        for (span, pieces) in self.list {
-            if span.start < at {
-                continue;
-            }
-            push(&mut out, VirtualPiece::Text(self.sql[at..span.start].to_owned()));
-            pieces.into_iter().for_each(|piece| push(&mut out, piece));
-            at = span.end;
-        }
-        push(&mut out, VirtualPiece::Text(self.sql[at..].to_owned()));
-        Some(out)
-    }
-}
-
-fn push(out: &mut Vec<VirtualPiece>, piece: VirtualPiece) {
-    match (out.last_mut(), piece) {
-        (_, VirtualPiece::Text(text)) if text.is_empty() => {}
-        (Some(VirtualPiece::Text(last)), VirtualPiece::Text(text)) => last.push_str(&text),
-        (_, piece) => out.push(piece),
-    }
 }
