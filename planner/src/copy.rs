@@ -6,7 +6,7 @@ use crate::directory::{ColocationId, KeyColumn};
 use crate::names::{Found, Target};
 use crate::plan::{Copy, CopyDirection, CopyFormat, CopyHeader, CopyOptions, CopyTarget, Plan, Refusal, Relay, Site};
 use crate::scan::{Span, Token, TokenKind};
-use crate::statement::{plan as plan_statement, refuse};
+use crate::statement::plan as plan_statement;
 use crate::syntax::{Ident, Name};
 
 /// The plan; `None` when PostgreSQL would reject the statement's grammar.
@@ -38,7 +38,16 @@ pub(crate) fn plan(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Option<Pla
         }
         Target::Reference => site(direction, Site::AnyGroup),
         Target::DistributedView => {
-            refuse(format!("view \"{}\" reads distributed tables: COPY of it is not supported", found.full.name)).into()
+            let instead = match direction {
+                CopyDirection::In => "Copy the rows into the tables that it reads.",
+                CopyDirection::Out => "Use COPY (SELECT ...) TO.",
+            };
+            Refusal::unsupported(
+                format!("view \"{}\" reads distributed tables: COPY of it is not supported", found.full.name),
+                "COPY works on a table's own rows, and a view has none.",
+                instead,
+            )
+            .into()
         }
         Target::System => site(direction, Site::Catalog),
         _ => site(direction, Site::Home),
@@ -50,12 +59,11 @@ fn site(direction: CopyDirection, site: Site) -> Plan {
 }
 
 fn files() -> Refusal {
-    Refusal {
-        hint: Some(
-            "Use COPY ... FROM STDIN or TO STDOUT; psql's \\copy reads and writes the client's files.".to_owned(),
-        ),
-        ..refuse("COPY of distributed and reference tables cannot use files or programs on the server")
-    }
+    Refusal::unsupported(
+        "COPY of distributed and reference tables cannot use files or programs on the server",
+        "The rows are on several servers, each with files of its own.",
+        "Use COPY ... FROM STDIN or TO STDOUT; psql's \\copy reads and writes the client's files.",
+    )
 }
 
 /// `COPY (query) TO ...`
@@ -80,7 +88,12 @@ fn query(reader: &mut Reader<'_, '_>, facts: &Facts<'_>) -> Option<Plan> {
         inner @ (Plan::Relay(_) | Plan::Sharded(_) | Plan::Gather(_) | Plan::Insert(_)) => {
             Plan::Copy(Copy { direction, target: CopyTarget::Query(Box::new(inner), options) })
         }
-        Plan::ReferenceWrite(_) => refuse("COPY of a write to a reference table is not supported").into(),
+        Plan::ReferenceWrite(_) => Refusal::unsupported(
+            "COPY of a write to a reference table is not supported",
+            "The write runs on every group.",
+            "Run the write with RETURNING, without COPY.",
+        )
+        .into(),
         // Not a query: PostgreSQL says so.
         _ => return None,
     })
@@ -95,7 +108,7 @@ fn distributed(
     filter: Option<String>,
 ) -> Plan {
     let Some(relation) = found.relation else {
-        return refuse(format!("the catalog does not know table \"{}\"", found.full.name)).into();
+        return Refusal::unknown_table(&found.full.name).into();
     };
     let columns = match columns {
         Some(columns) => columns,
@@ -103,20 +116,19 @@ fn distributed(
     };
     for name in &columns {
         if !relation.columns.iter().any(|column| column.name == *name) {
-            return Refusal {
-                sqlstate: "42703",
-                message: format!("column \"{name}\" of relation \"{}\" does not exist", found.full.name),
-                detail: None,
-                hint: None,
-                position: None,
-            }
-            .into();
+            let message = format!("column \"{name}\" of relation \"{}\" does not exist", found.full.name);
+            return Refusal::error("42703", message).into();
         }
     }
     let encoding =
         options.text.contains("ENCODING") && !options.text.to_ascii_lowercase().replace('-', "").contains("'utf8'");
     if encoding {
-        return refuse("COPY of a distributed table in an encoding other than UTF8 is not supported").into();
+        return Refusal::unsupported(
+            "COPY of a distributed table in an encoding other than UTF8 is not supported",
+            "The coordinator reads the rows to find their shards, as UTF8.",
+            "Convert the data in the client.",
+        )
+        .into();
     }
     let left_out = |column: &&Column| direction == CopyDirection::In && !columns.contains(&column.name);
     let computed = relation.columns.iter().filter(left_out).filter_map(computed_default).collect();

@@ -4,32 +4,37 @@ use crate::Facts;
 use crate::plan::{Access, Explain, Many, Plan, Refusal, Relay, Residue, Site};
 use crate::scan::{Token, TokenKind};
 use crate::select::is_one_key;
-use crate::statement::{plan_tokens, refuse};
+use crate::statement::plan_tokens;
 
 pub(crate) fn plan(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
     let Options { skip, analyze, format } = options(sql, tokens);
     let start = tokens.get(skip).map_or(sql.len(), |token| token.span.start);
     let inner = tokens.get(skip).map(|token| token.span.of(sql).to_ascii_lowercase()).unwrap_or_default();
-    let several = || Refusal {
-        hint: Some("EXPLAIN works for SELECT, and for writes that one shard does.".to_owned()),
-        ..refuse("EXPLAIN of a write to several shards is not supported")
+    let several = || {
+        Refusal::unsupported(
+            "EXPLAIN of a write over several shards is not supported",
+            "The shards' plans are put together for queries only.",
+            "Give the distribution key's value, so that one shard does the write, or explain a SELECT of the same rows.",
+        )
     };
     let explain = || match format.as_deref() {
         None | Some("text") => Explain { start, analyze, json: false }.into(),
         Some("json") => Explain { start, analyze, json: true }.into(),
-        Some(_) => Plan::from(Refusal {
-            hint: Some("Use the format text or json.".to_owned()),
-            ..refuse("EXPLAIN over several shards does not have this format")
-        }),
+        Some(_) => Plan::from(Refusal::unsupported(
+            "EXPLAIN over several shards does not have this format",
+            "The shards' plans are put together as text or as JSON.",
+            "Use the format text or json.",
+        )),
     };
     match plan_tokens(sql, &tokens[skip.min(tokens.len())..], facts) {
         // What EXPLAIN does not take (and EXPLAIN alone): PostgreSQL says so.
         Plan::Empty | Plan::Transaction(_) | Plan::Copy(_) => relay(Site::Catalog),
-        Plan::Session(_) if inner == "execute" => {
-            let hint =
-                Some("EXPLAIN the prepared statement itself, with values in place of its parameters.".to_owned());
-            Refusal { hint, ..refuse("EXPLAIN EXECUTE is not supported") }.into()
-        }
+        Plan::Session(_) if inner == "execute" => Refusal::unsupported(
+            "EXPLAIN EXECUTE is not supported",
+            "The coordinator keeps prepared statements; no server knows them.",
+            "EXPLAIN the prepared statement itself, with values in place of its parameters.",
+        )
+        .into(),
         Plan::Session(_) => relay(Site::Home),
         Plan::Relay(mut relay) => {
             if !analyze {
@@ -50,19 +55,36 @@ pub(crate) fn plan(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
             Plan::Sharded(sharded)
         }
         Plan::ReferenceWrite(_) if !analyze => relay(Site::AnyGroup),
-        Plan::ReferenceWrite(_) => refuse("EXPLAIN ANALYZE of a write to a reference table is not supported").into(),
+        Plan::ReferenceWrite(_) => Refusal::unsupported(
+            "EXPLAIN ANALYZE of a write to a reference table is not supported",
+            "It would run on every group, each with a plan of its own.",
+            "Use EXPLAIN without ANALYZE.",
+        )
+        .into(),
         plan @ (Plan::Refuse(_) | Plan::Views(_) | Plan::Explain(_)) => plan,
         Plan::Gather(gather) if gather.merge.datafusion => explain(),
-        Plan::Insert(_)
-        | Plan::InsertSelect(_)
-        | Plan::WriteWith(_)
-        | Plan::Steps(_)
-        | Plan::CreateAs(_)
-        | Plan::Gather(_) => several().into(),
-        Plan::WriteCurrent(_) => refuse("EXPLAIN of a write to a cursor's row is not supported").into(),
-        Plan::Ddl(_) | Plan::Maintenance(_) | Plan::Distribute(_) | Plan::Own(_) => {
-            refuse(format!("EXPLAIN {} is not supported", inner.to_ascii_uppercase())).into()
+        Plan::Insert(_) | Plan::InsertSelect(_) | Plan::WriteWith(_) | Plan::Steps(_) | Plan::CreateAs(_) => {
+            several().into()
         }
+        Plan::Gather(gather) if gather.access == Access::Write => several().into(),
+        Plan::Gather(_) => Refusal::unsupported(
+            "EXPLAIN of this query over several shards is not supported",
+            "It reads system catalogs, or orders or compares by a collation that is not the database's own.",
+            "Explain it without those.",
+        )
+        .into(),
+        Plan::WriteCurrent(_) => Refusal::unsupported(
+            "EXPLAIN of a write to a cursor's row is not supported",
+            "Its shard is the cursor's, which is known only when the statement runs.",
+            "Explain the statement with the row's key in place of WHERE CURRENT OF.",
+        )
+        .into(),
+        Plan::Ddl(_) | Plan::Maintenance(_) | Plan::Distribute(_) | Plan::Own(_) => Refusal::unsupported(
+            format!("EXPLAIN {} is not supported", inner.to_ascii_uppercase()),
+            "The coordinator takes the statement apart into steps on several servers.",
+            "Explain the query in it.",
+        )
+        .into(),
     }
 }
 

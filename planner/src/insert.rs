@@ -11,26 +11,22 @@ use crate::plan::{
     Insert as InsertPlan, InsertPiece, InsertRow, KeySource, Many, ManyWrite, Piece, Plan, Refusal, RowKey, Template,
 };
 use crate::scan::{Span, tokens};
-use crate::statement::{Context, refuse};
+use crate::statement::Context;
 use crate::syntax::{Body, Expr, ExprKind, Insert, InsertSource, Overriding, Statement};
+use crate::update::reads_shards;
 use crate::{quote_identifier, quote_literal};
 
 pub(crate) fn plan(context: &Context<'_, '_, '_>, insert: &Insert<'_>) -> Plan {
     let analysis = context.analysis;
     let target = analysis.inserts.iter().find(|(_, own)| std::ptr::eq(*own, insert)).map(|(target, _)| *target);
     let Some(occurrence) = target.map(|target| &analysis.occurrences[target]) else {
-        return refuse("INSERT without a table").into();
+        return Refusal::unexpected("INSERT without a table").into();
     };
     let Some((colocation, key)) = occurrence.distributed() else {
-        return Refusal {
-            hint: Some("Read the distributed tables first, and insert the rows in a second statement.".to_owned()),
-            position: Some(occurrence.table.name.span().start),
-            ..refuse("INSERT into a table that is not distributed cannot read distributed tables")
-        }
-        .into();
+        return reads_shards().at(occurrence.table.name.span().start).into();
     };
     let Some(relation) = occurrence.relation else {
-        return refuse(format!("the catalog does not know table \"{}\"", occurrence.full.name)).into();
+        return Refusal::unknown_table(&occurrence.full.name).into();
     };
     if let InsertSource::Query(_) = insert.source {
         return from_query(context, insert, target.unwrap_or_default());
@@ -38,14 +34,12 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>, insert: &Insert<'_>) -> Plan {
     let other =
         analysis.occurrences.iter().find(|occurrence| matches!(occurrence.target, Target::Unsharded | Target::Unknown));
     if let Some(other) = other {
-        return Refusal {
-            hint: Some("Distribute that table, make it a reference table, or use COPY.".to_owned()),
-            position: Some(other.table.name.span().start),
-            ..refuse(format!(
-                "INSERT into a distributed table cannot read \"{}\", which is not distributed",
-                other.full.name
-            ))
-        }
+        return Refusal::unsupported(
+            format!("INSERT ... VALUES into a distributed table cannot read \"{}\"", other.full.name),
+            "The rows are written on their shards, and that table is at home.",
+            "Use INSERT ... SELECT, or make that table a reference table.",
+        )
+        .at(other.table.name.span().start)
         .into();
     }
     let rows = Rows { context, insert, relation, colocation, key };
@@ -60,7 +54,7 @@ fn from_query(context: &Context<'_, '_, '_>, insert: &Insert<'_>, target: usize)
     let occurrence = &context.analysis.occurrences[target];
     let gathered = || match occurrence.distributed() {
         Some((colocation, key)) => insert_select::gather(context, insert, &occurrence.full, colocation, key),
-        None => refuse("INSERT without a table").into(),
+        None => Refusal::unexpected("INSERT without a table").into(),
     };
     let homeless = |occurrence: &crate::analysis::Occurrence<'_, '_, '_>| {
         matches!(occurrence.target, Target::Unsharded | Target::Unknown)
@@ -78,10 +72,12 @@ fn from_query(context: &Context<'_, '_, '_>, insert: &Insert<'_>, target: usize)
     if !context.keys().are_named() {
         return gathered();
     }
-    let refusal = Refusal {
-        hint: Some("Write the distribution key of every part as one and the same value.".to_owned()),
-        ..refuse("INSERT ... SELECT whose rows may belong to several shards is not supported with these keys")
-    };
+    let refusal = Refusal::unsupported(
+        "INSERT ... SELECT whose rows may belong to several shards is not supported with these keys",
+        "The statement runs on one shard, and the keys that it names are on several.",
+        "Write the distribution key of every part as one and the same value, or read the rows first and insert them in a \
+         second statement.",
+    );
     context.sharded(Many::Refuse(refusal)).unwrap_or_else(gathered)
 }
 
@@ -146,10 +142,11 @@ fn missing(insert: &Insert<'_>, relation: Option<&Relation>) -> Option<Refusal> 
         .enumerate()
         .find(|(index, column)| is_computed(column) && (defaults || !given(column, *index)))
         .map(|(_, column)| column)?;
-    Some(Refusal {
-        hint: Some(format!("Give column \"{}\" a value, or use INSERT ... VALUES.", column.name)),
-        ..refuse(format!("this INSERT cannot compute the default of column \"{}\"", column.name))
-    })
+    Some(Refusal::unsupported(
+        format!("this INSERT cannot compute the default of column \"{}\"", column.name),
+        "Sequences and volatile defaults are computed before rows go to their shards, and an INSERT in WITH runs there.",
+        format!("Give column \"{}\" a value, or run the INSERT in a statement of its own.", column.name),
+    ))
 }
 
 /// Its default is computed once, before routing.
@@ -196,10 +193,18 @@ impl<'f> Rows<'_, 'f, '_, '_> {
             return Ok(plan);
         }
         if self.insert.with.is_some() {
-            return Err(Box::new(refuse("INSERT with WITH over several shards is not supported")));
+            return Err(Box::new(Refusal::unsupported(
+                "INSERT ... VALUES with WITH over several shards is not supported",
+                "Each row goes to its own shard, and none has what WITH gives.",
+                "Use INSERT ... SELECT.",
+            )));
         }
         if self.insert.columns.iter().flatten().any(|column| column.indirect) {
-            return Err(Box::new(refuse("INSERT of array elements or fields over several shards is not supported")));
+            return Err(Box::new(Refusal::unsupported(
+                "INSERT of array elements or fields over several shards is not supported",
+                "Each row goes to its own shard with the values of whole columns.",
+                "Insert the whole array or composite value.",
+            )));
         }
         self.split(&columns, &rows)
     }
@@ -207,9 +212,7 @@ impl<'f> Rows<'_, 'f, '_, '_> {
     /// The columns that the rows' values are for, as PostgreSQL finds them.
     fn columns(&self, rows: &[(&[Expr<'_>], Span)]) -> Planned<Vec<&'f Column>> {
         let length = rows[0].0.len();
-        let error = |sqlstate, message: String, position| {
-            Box::new(Refusal { sqlstate, message, detail: None, hint: None, position: Some(position) })
-        };
+        let error = |sqlstate, message: String, position| Box::new(Refusal::error(sqlstate, message).at(position));
         if let Some((values, _)) = rows.iter().find(|(values, _)| values.len() != length) {
             let position = values.first().map_or(0, |value| value.span.start);
             return Err(error("42601", "VALUES lists must all be the same length".to_owned(), position));
@@ -251,15 +254,14 @@ impl<'f> Rows<'_, 'f, '_, '_> {
                 .iter()
                 .any(|(values, _)| values.get(index).is_some_and(|value| !matches!(value.kind, ExprKind::Default)));
             if always && given {
+                let message = format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name);
                 return Err(Box::new(Refusal {
-                    sqlstate: "428C9",
-                    message: format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name),
                     detail: Some(format!(
                         "Column \"{}\" is an identity column defined as GENERATED ALWAYS.",
                         column.name
                     )),
                     hint: Some("Use OVERRIDING SYSTEM VALUE to override.".to_owned()),
-                    position: None,
+                    ..Refusal::error("428C9", message)
                 }));
             }
         }
@@ -288,10 +290,11 @@ impl<'f> Rows<'_, 'f, '_, '_> {
         if !self.context.keys().are_named() {
             return None;
         }
-        let refusal = Refusal {
-            hint: Some("Insert the rows of each shard in a statement of their own.".to_owned()),
-            ..refuse("this INSERT would need rows of several shards")
-        };
+        let refusal = Refusal::unsupported(
+            "this INSERT would need rows of several shards",
+            "The statement runs on one shard, and the keys that it names are on several.",
+            "Insert each shard's rows in a statement of their own, with values in place of subqueries on other shards.",
+        );
         self.context.sharded(Many::Refuse(refusal))
     }
 
@@ -416,11 +419,12 @@ impl<'f> Rows<'_, 'f, '_, '_> {
                 return Ok(());
             }
             if !only_row || has_parameter(value) || value.has_subquery() {
-                return Err(Box::new(Refusal {
-                    hint: Some("Insert one row at a time, or make it the column's default.".to_owned()),
-                    position: Some(value.span.start),
-                    ..refuse("functions on sequences in rows of several shards are not supported")
-                }));
+                let refusal = Refusal::unsupported(
+                    "functions that work on sequences, large objects or advisory locks are not supported in rows of several shards",
+                    "Those are at home, and each row is written on its own shard.",
+                    "Insert one row at a time, without parameters and subqueries in this value, or make it the column's default.",
+                );
+                return Err(Box::new(refusal.at(value.span.start)));
             }
             let index = computed_index(computed, column.name.as_str(), text);
             row.values.push(InsertPiece::Computed(index));
@@ -454,10 +458,12 @@ impl<'f> Rows<'_, 'f, '_, '_> {
         }
         let template = self.context.slice_edits(true).apply(self.context.sql, value.span);
         if !template.is_one_for_all() || self.context.analysis.distributed().count() > 1 {
-            return Err(Box::new(Refusal {
-                position: Some(value.span.start),
-                ..refuse("subqueries on distributed tables in rows of several shards are not supported")
-            }));
+            let refusal = Refusal::unsupported(
+                "subqueries on distributed tables in rows of several shards are not supported",
+                "Each row is written on its own shard, which does not have the others' rows.",
+                "Use INSERT ... SELECT, or run the subquery first and insert its value.",
+            );
+            return Err(Box::new(refusal.at(value.span.start)));
         }
         Ok(template
             .pieces

@@ -4,7 +4,7 @@ use crate::directory::ColocationId;
 use crate::directory::{KeyColumn, TableName};
 use crate::plan::{InsertSelect, Many, Plan, Refusal};
 use crate::scan::Span;
-use crate::statement::{Context, merge_of, plan, refuse};
+use crate::statement::{Context, merge_of, plan};
 use crate::syntax::{Expr, Insert, InsertSource, Overriding};
 
 /// The plan for an INSERT with a query, when every part of it can be gathered.
@@ -15,14 +15,12 @@ pub(crate) fn gather(
     colocation: ColocationId,
     key: &KeyColumn,
 ) -> Plan {
-    let InsertSource::Query(query) = &insert.source else { return refuse("INSERT without a query").into() };
-    let hint = "Insert the rows into a table that is not distributed first, or select the distribution key of a co-located \
-                table into the distribution key.";
-    let refused = |what: &str| {
-        Plan::from(Refusal {
-            hint: Some(hint.to_owned()),
-            ..refuse(format!("INSERT ... SELECT that moves rows between shards is not supported with {what}"))
-        })
+    let InsertSource::Query(query) = &insert.source else {
+        return Refusal::unexpected("INSERT without a query").into();
+    };
+    let refused = |with: &str, why: &str, instead: &str| {
+        let what = format!("INSERT ... SELECT that moves rows between shards is not supported with {with}");
+        Plan::from(Refusal::unsupported(what, why, instead))
     };
     let behind = insert.on_conflict.iter().flat_map(|conflict| {
         conflict.exprs.iter().chain(conflict.assignments.iter().map(|assignment| &assignment.value))
@@ -30,10 +28,18 @@ pub(crate) fn gather(
     let mut behind =
         behind.chain(insert.returning.iter().flat_map(|returning| &returning.items).map(|item| &item.expr));
     if behind.any(Expr::has_subquery) {
-        return refused("subqueries in ON CONFLICT or RETURNING");
+        return refused(
+            "subqueries in ON CONFLICT or RETURNING",
+            "They would run on each shard, for that shard's rows alone.",
+            "Run the subqueries in statements of their own, and write their values in their places.",
+        );
     }
     if insert.columns.iter().flatten().any(|column| column.indirect) {
-        return refused("parts of columns");
+        return refused(
+            "parts of columns",
+            "The query's rows go to their shards as whole values.",
+            "Select the whole array or composite value.",
+        );
     }
     let with = insert.with.as_ref().map_or("", |with| with.span.of(context.sql));
     let text = format!("{with} {}", context.sql.get(query.span.start..insert.tail).unwrap_or_default());

@@ -37,6 +37,7 @@ mod steps;
 mod syntax;
 mod update;
 mod views;
+mod virtual_edits;
 
 pub use ddl::{fold as whereabouts_of_readers, plan_ddl};
 pub use distribute_call::plan_distribute;

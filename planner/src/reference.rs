@@ -5,27 +5,29 @@ use crate::edits::Edits;
 use crate::names::{Routine, Target};
 use crate::plan::{Plan, ReferenceWrite, Refusal};
 use crate::scan::Span;
-use crate::statement::{Context, refuse};
+use crate::statement::Context;
 use crate::syntax::{InsertSource, Statement};
 
 pub(crate) fn plan(context: &Context<'_, '_, '_>) -> Plan {
     let analysis = context.analysis;
     let written: Vec<_> = analysis.occurrences.iter().filter(|occurrence| occurrence.written).collect();
     let Some(table) = written.iter().find(|occurrence| occurrence.target == Target::Reference) else {
-        return refuse("no reference table is written").into();
+        return Refusal::unexpected("no reference table is written").into();
     };
     if written.iter().any(|occurrence| occurrence.full != table.full) {
-        return Refusal {
-            hint: Some("Write each table in a statement of its own.".to_owned()),
-            ..refuse("one statement cannot write a reference table and another table")
-        }
+        return Refusal::unsupported(
+            "one statement cannot write a reference table and another table",
+            "A write to a reference table runs on every group; what it writes beside it would be there several times.",
+            "Write each table in a statement of its own.",
+        )
         .into();
     }
     if analysis.distributed().next().is_some() {
-        return Refusal {
-            hint: Some("Read the distributed tables first, and write the rows in a second statement.".to_owned()),
-            ..refuse("a write to a reference table cannot read distributed tables")
-        }
+        return Refusal::unsupported(
+            "a write to a reference table cannot read distributed tables",
+            "It runs on every group, and none has all rows of a distributed table.",
+            "Read the distributed tables first, and write the rows in a second statement.",
+        )
         .into();
     }
     let mut clock = Edits::default();

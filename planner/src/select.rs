@@ -5,13 +5,15 @@ use crate::island::island;
 use crate::plan::{Gather, KeySource, Keys, Many, Merge, Plan, Refusal, Template};
 use crate::scan::Span;
 use crate::stage::{stage, unlockable, unstageable};
-use crate::statement::{Context, refuse};
+use crate::statement::Context;
 use crate::syntax::Query;
 
 pub(crate) fn plan(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Plan {
     if context.fits_on_shard() && is_one_key(&context.keys()) {
-        let many = Many::Refuse(refuse("a single key has a single shard"));
-        return context.sharded(many).unwrap_or_else(|| refuse("the statement names no distributed table").into());
+        let many = Many::Refuse(Refusal::unexpected("a single key has a single shard"));
+        return context
+            .sharded(many)
+            .unwrap_or_else(|| Refusal::unexpected("the statement names no distributed table").into());
     }
     let merge = merge(context, query);
     if context.fits_on_shard() {
@@ -19,7 +21,7 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Plan {
         if let Some(plan) = context.sharded(many) {
             return plan;
         }
-        return crate::statement::refuse("the statement names no distributed table").into();
+        return Refusal::unexpected("the statement names no distributed table").into();
     }
     match merge {
         Ok(merge) => Plan::Gather(Gather { merge, access: context.access(), residue: context.residue() }),

@@ -14,7 +14,7 @@ use crate::names::{Effect, Routine, Target};
 use crate::plan::{CatalogRows, Fragment, FragmentColumn, Keys, Merge, Piece, Refusal, Template};
 use crate::reduce::{joined_by, partner_conditions};
 use crate::scan::{Span, tokens};
-use crate::statement::{Context, refuse};
+use crate::statement::Context;
 use crate::syntax::{Body, Comparison, Expr, ExprKind, Query};
 
 /// Fragments, and the statement (this stretch of the text) over them.
@@ -154,29 +154,32 @@ fn without_rows(mut fragment: Fragment) -> Fragment {
 /// Why a query that locks rows cannot run over fetched ones.
 pub(crate) fn unlockable(context: &Context<'_, '_, '_>) -> Option<Refusal> {
     let span = context.analysis.lock?;
-    let refusal = refuse("FOR UPDATE and FOR SHARE in this query over several shards are not supported");
-    let detail = "The query runs over rows that were fetched from the shards: locking those locks nothing.";
-    let hint = "Lock the rows of one table, or of tables joined by their distribution keys, in a query of its own.";
-    let (detail, hint) = (Some(detail.to_owned()), Some(hint.to_owned()));
-    Some(Refusal { detail, hint, position: Some(span.start), ..refusal })
+    let refusal = Refusal::unsupported(
+        "FOR UPDATE and FOR SHARE in this query over several shards are not supported",
+        "The query runs over rows that were fetched from the shards: locking those locks nothing.",
+        "Lock the rows of one table, or of tables joined by their distribution keys, in a query of its own.",
+    );
+    Some(refusal.at(span.start))
 }
 
 /// Why a query cannot run over fetched rows.
 pub(crate) fn unstageable(context: &Context<'_, '_, '_>) -> Option<Refusal> {
     let analysis = context.analysis;
-    let hint = Some("Give the distribution key's value, so that one shard can answer.".to_owned());
+    let instead = "Give the distribution key's value, so that one shard can answer.";
     if let Some(span) = analysis.system_column {
-        let refusal = refuse(format!("system column \"{}\" means nothing across shards", span.of(context.sql)));
-        return Some(Refusal { hint, position: Some(span.start), ..refusal });
+        let what = format!("system column \"{}\" means nothing across shards", span.of(context.sql));
+        let why = "Each shard has values of its own: rows of different shards may have the same.";
+        return Some(Refusal::unsupported(what, why, instead).at(span.start));
     }
     if analysis.whole_row.is_some() {
         let combined = analysis.queries.iter().filter(|facts| matches!(facts.query.body, Body::SetOperation { .. }));
         if let Some(span) = combined.into_iter().find_map(|facts| row_selected(context, facts.query)) {
-            let refusal =
-                refuse("UNION, INTERSECT and EXCEPT of whole rows of tables over several shards are not supported");
-            let detail = "Rows that were fetched are of other types than the table's.".to_owned();
-            let hint = format!("Name the columns, or combine to_jsonb({}).", span.of(context.sql));
-            return Some(Refusal { detail: Some(detail), hint: Some(hint), position: Some(span.start), ..refusal });
+            let refusal = Refusal::unsupported(
+                "UNION, INTERSECT and EXCEPT of whole rows of tables over several shards are not supported",
+                "Rows that were fetched are of other types than the table's.",
+                format!("Name the columns, or combine to_jsonb({}).", span.of(context.sql)),
+            );
+            return Some(refusal.at(span.start));
         }
     }
     let writes_shards = analysis
@@ -184,7 +187,11 @@ pub(crate) fn unstageable(context: &Context<'_, '_, '_>) -> Option<Refusal> {
         .iter()
         .any(|occurrence| occurrence.written && !matches!(occurrence.target, Target::Unsharded | Target::Unknown));
     if analysis.modifying_cte && writes_shards {
-        return Some(Refusal { hint, ..refuse("writes in WITH over several shards are not supported") });
+        return Some(Refusal::unsupported(
+            "writes in WITH over several shards are not supported",
+            "Each shard would run the whole statement for its own rows alone.",
+            instead,
+        ));
     }
     None
 }
@@ -252,7 +259,7 @@ fn fragment_of(
     let analysis = context.analysis;
     let occurrence = &analysis.occurrences[index];
     let (Some((colocation, key)), Some(relation)) = (occurrence.distributed(), occurrence.relation) else {
-        return Err(refuse(format!("the catalog does not know table \"{}\"", occurrence.full.name)));
+        return Err(Refusal::unknown_table(&occurrence.full.name));
     };
     let renamed = occurrence.table.alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
     let all = occurrence.starred || analysis.stars || analysis.natural || analysis.whole_row.is_some() || renamed;

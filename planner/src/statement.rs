@@ -10,10 +10,10 @@ use crate::names::{Effect, Routine, Target};
 use crate::parser::parse_statement;
 use crate::plan::{
     Access, DistributeFunction, Keys, Many, Merge, OwnFunction, Piece, Plan, Refusal, Relay, Residue, Sharded, Site,
-    SizeFunction, VirtualPiece, VirtualRelation,
 };
 use crate::scan::{Span, Token, TokenKind, tokens};
 use crate::syntax::{Call, Name, Statement};
+use crate::virtual_edits::VirtualEdits;
 use crate::{
     Facts, ddl, distribute_call, explain, insert, maintenance, reference, select, session, steps, update, views,
 };
@@ -83,7 +83,12 @@ fn plan_query_in(sql: &str, all: &[Token], facts: &Facts<'_>, views: usize) -> P
     match views::expanded(&context) {
         None => context.plan(),
         Some(Err(plan)) => plan,
-        Some(Ok(_)) if views == 0 => refuse("views are nested too deeply").into(),
+        Some(Ok(_)) if views == 0 => Refusal::unsupported(
+            "views are nested too deeply",
+            format!("More than {VIEW_DEPTH_MAX} views over distributed tables are defined by one another."),
+            "Query the tables, or a view that is nearer to them.",
+        )
+        .into(),
         Some(Ok(expanded)) => {
             let start = all.first().map_or(0, |token| token.span.start);
             let mut inner = tokens(&expanded);
@@ -110,8 +115,14 @@ impl Context<'_, '_, '_> {
     fn plan(&self) -> Plan {
         let analysis = self.analysis;
         if analysis.into.is_some() {
-            return ddl::plan_ddl(self.sql, &self.facts)
-                .unwrap_or_else(|| refuse("SELECT INTO is not supported here").into());
+            let misplaced = || {
+                Refusal::unsupported(
+                    "SELECT INTO is not supported here",
+                    "It makes a table only where it is the whole statement.",
+                    "Use CREATE TABLE ... AS, or leave out INTO.",
+                )
+            };
+            return ddl::plan_ddl(self.sql, &self.facts).unwrap_or_else(|| misplaced().into());
         }
         if analysis.functions.iter().any(is_distribute_call)
             && let Some(plan) = distribute_call::plan_distribute(self.sql)
@@ -175,55 +186,67 @@ impl Context<'_, '_, '_> {
             return None;
         }
         for function in &analysis.functions {
-            let start = Some(function.call.name.span().start);
+            let start = function.call.name.span().start;
+            let refused = |name: &str, why: &str, instead: &str| {
+                let what = format!("function {name}() cannot be called in a statement on distributed tables");
+                Some(Refusal::unsupported(what, why, instead).at(start))
+            };
             match &function.routine {
                 Routine::User { full, overloads } if overloads.iter().any(|function| function.reads_tables) => {
-                    return Some(Refusal {
-                        detail: Some(
-                            "Its body reads tables or builds SQL: on a shard it would see only that shard's rows."
-                                .to_owned(),
-                        ),
-                        hint: Some("Call it in a statement of its own, without distributed tables.".to_owned()),
-                        position: start,
-                        ..refuse(format!(
-                            "function {}() cannot be called in a statement on distributed tables",
-                            full.name
-                        ))
-                    });
+                    return refused(
+                        &full.name,
+                        "Its body reads tables or builds SQL: on a shard it would see only that shard's rows.",
+                        "Call it in a statement of its own, without distributed tables.",
+                    );
                 }
-                Routine::BuiltIn(built_in) => match built_in.effect {
-                    Effect::Catalog if analysis.is_catalog_value(crate::marks::span_of(function.call)) => {}
-                    Effect::Catalog | Effect::Size | Effect::Session => {
-                        return Some(Refusal {
-                            hint: Some("Call it in a statement of its own.".to_owned()),
-                            position: start,
-                            ..refuse(format!(
-                                "function {}() cannot be called in a statement on distributed tables",
-                                function.call.name.last()
-                            ))
-                        });
-                    }
-                    _ => {}
-                },
                 Routine::User { .. } => {}
+                Routine::BuiltIn(built_in) => {
+                    let (why, instead) = match built_in.effect {
+                        Effect::Catalog if analysis.is_catalog_value(crate::marks::span_of(function.call)) => continue,
+                        Effect::Catalog => (
+                            "The catalog database answers it, which does not have the shards' rows.",
+                            "Call it with constants only, or in a statement of its own.",
+                        ),
+                        Effect::Size => (
+                            "Its answer is a sum over all groups, which no shard can compute.",
+                            "Call it in a statement of its own.",
+                        ),
+                        Effect::Session => (
+                            "It changes the session, and the shards' servers have sessions of their own.",
+                            "Call it in a statement of its own.",
+                        ),
+                        _ => continue,
+                    };
+                    return refused(function.call.name.last(), why, instead);
+                }
             }
         }
         if let Some(refusal) = update::key_change(self).or_else(|| insert::missing_defaults(self)) {
             return Some(refusal);
         }
         if analysis.catalog_cast {
-            return Some(refuse(
+            return Some(Refusal::unsupported(
                 "casts of columns to regclass and its kin are not supported in a statement on distributed tables",
+                "Such values are numbers of the catalog database's objects, which shards do not share.",
+                "Select the column as it is, and cast its values in a statement of their own.",
             ));
         }
-        let catalog = analysis.occurrences.iter().find(|occurrence| {
-            matches!(occurrence.target, Target::Virtual(_))
-                || (occurrence.target == Target::System && occurrence.table.only)
-        });
-        catalog.map(|occurrence| Refusal {
-            hint: Some("Query catalogs and distributed tables in separate statements.".to_owned()),
-            position: Some(occurrence.table.name.span().start),
-            ..refuse(format!("\"{}\" cannot be joined with distributed tables", occurrence.full.name))
+        analysis.occurrences.iter().find_map(|occurrence| {
+            let (what, why, instead) = match occurrence.target {
+                Target::Virtual(_) => (
+                    "cannot be joined with distributed tables",
+                    "The coordinator puts its rows into the text of a statement that one server answers.",
+                    "Query it in a statement of its own.",
+                ),
+                Target::System if occurrence.table.only => (
+                    "cannot be joined with distributed tables by ONLY",
+                    "Its rows stand beside the shards' as one relation without children.",
+                    "Leave out ONLY: system catalogs have no child tables.",
+                ),
+                _ => return None,
+            };
+            let what = format!("\"{}\" {what}", occurrence.full.name);
+            Some(Refusal::unsupported(what, why, instead).at(occurrence.table.name.span().start))
         })
     }
 
@@ -500,17 +523,6 @@ fn is_own_call(function: &FunctionUse<'_, '_, '_>) -> bool {
     OwnFunction::named(schema, function.call.name.last()).is_some()
 }
 
-/// "Not supported", with nothing but a message.
-pub(crate) fn refuse(message: impl Into<String>) -> Refusal {
-    Refusal { sqlstate: "0A000", message: message.into(), detail: None, hint: None, position: None }
-}
-
-impl From<Refusal> for Plan {
-    fn from(refusal: Refusal) -> Self {
-        Plan::Refuse(refusal)
-    }
-}
-
 /// The plan of what this planner has no grammar for: nothing about it is known but its words. Most of these are syntax errors, which
 /// PostgreSQL reports best.
 fn unparsed(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
@@ -518,11 +530,12 @@ fn unparsed(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
     for token in tokens {
         let Some(name) = token.identifier(sql) else { continue };
         if facts.names_distributed(&name) {
-            return Refusal {
-                detail: Some("Atoll does not read this statement's syntax (or it has an error).".to_owned()),
-                position: Some(token.span.start),
-                ..refuse(format!("a statement of this kind cannot use the distributed table \"{name}\""))
-            }
+            return Refusal::unsupported(
+                format!("a statement of this kind cannot use the distributed table \"{name}\""),
+                "Atoll does not read this statement's syntax (or it has an error).",
+                "Write it in another way, or use a table that is not distributed.",
+            )
+            .at(token.span.start)
             .into();
         }
         let known = facts.search_path.iter().any(|schema| {
@@ -534,64 +547,4 @@ fn unparsed(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
         }
     }
     Plan::Relay(Relay { site, text: None, marked: None, access: Access::Write, residue: Residue::Unknown })
-}
-
-/// Text with Atoll's own relations spliced in.
-struct VirtualEdits<'a> {
-    sql: &'a str,
-    list: Vec<(Span, Vec<VirtualPiece>)>,
-}
-
-impl<'a> VirtualEdits<'a> {
-    fn new(sql: &'a str) -> Self {
-        Self { sql, list: Vec::new() }
-    }
-
-    fn relation(&mut self, name: Span, relation: VirtualRelation, alias: &str, alias_place: Option<usize>) {
-        self.list.push((name, vec![VirtualPiece::Relation(relation)]));
-        if let Some(place) = alias_place.filter(|_| !alias.is_empty()) {
-            let place = Span { start: place.max(name.end), end: place.max(name.end) };
-            self.list.push((place, vec![VirtualPiece::Text(format!(" AS {}", crate::quote_identifier(alias)))]));
-        }
-    }
-
-    /// A size function of one argument (with two, say a fork's name, it stays PostgreSQL's own).
-    fn size(&mut self, call: &Call<'_>) {
-        if let (Some(function), [_]) = (SizeFunction::named(call.name.last()), call.arguments.as_slice()) {
-            self.list.push((call.name.span(), vec![VirtualPiece::Relation(VirtualRelation::Size(function))]));
-            let behind = Span { start: call.parentheses.end, end: call.parentheses.end };
-            self.list.push((behind, vec![VirtualPiece::Text(" AS asked) AS calls)".to_owned())]));
-        }
-    }
-
-    fn remove(&mut self, span: Span) {
-        self.list.push((span, Vec::new()));
-    }
-
-    fn finish(mut self) -> Option<Vec<VirtualPiece>> {
-        if self.list.is_empty() {
-            return None;
-        }
-        self.list.sort_by_key(|(span, _)| (span.start, span.end));
-        let mut out = Vec::new();
-        let mut at = 0;
-        for (span, pieces) in self.list {
-            if span.start < at {
-                continue;
-            }
-            push(&mut out, VirtualPiece::Text(self.sql[at..span.start].to_owned()));
-            pieces.into_iter().for_each(|piece| push(&mut out, piece));
-            at = span.end;
-        }
-        push(&mut out, VirtualPiece::Text(self.sql[at..].to_owned()));
-        Some(out)
-    }
-}
-
-fn push(out: &mut Vec<VirtualPiece>, piece: VirtualPiece) {
-    match (out.last_mut(), piece) {
-        (_, VirtualPiece::Text(text)) if text.is_empty() => {}
-        (Some(VirtualPiece::Text(last)), VirtualPiece::Text(text)) => last.push_str(&text),
-        (_, piece) => out.push(piece),
-    }
 }

@@ -7,7 +7,7 @@ use crate::analysis::Occurrence;
 use crate::names::Target;
 use crate::plan::{Plan, Refusal, Step, Steps};
 use crate::scan::{Span, tokens};
-use crate::statement::{Context, refuse};
+use crate::statement::Context;
 use crate::syntax::{Cte, Name, Statement, With};
 
 /// The plan, when the statement begins with WITH.
@@ -19,7 +19,14 @@ pub(crate) fn plan(context: &Context<'_, '_, '_>) -> Plan {
         Statement::Delete(delete) => delete.with.as_ref(),
         Statement::Merge(_) => None,
     };
-    let Some(with) = with else { return refuse("writes in WITH over several shards are not supported here").into() };
+    let Some(with) = with else {
+        return Refusal::unsupported(
+            "writes in WITH over several shards are not supported here",
+            "They run one after the other, in front of a SELECT, INSERT, UPDATE or DELETE.",
+            "Run each write in a statement of its own, in one transaction.",
+        )
+        .into();
+    };
     match steps(context, with) {
         Ok(steps) => Plan::Steps(steps),
         Err(refusal) => Plan::Refuse(refusal),
@@ -92,13 +99,12 @@ fn prefixed(word: &str, ctes: &[Cte<'_>], texts: &[&str], part: &str) -> String 
 fn check(context: &Context<'_, '_, '_>, cte: &Cte<'_>, span: Span) -> Result<(), Refusal> {
     let name = Name { parts: vec![cte.name.clone()] };
     if context.facts.find_relation(&name).target != Target::Unknown {
-        let hint = Some("Give it a name that no table has.".to_owned());
-        let position = Some(cte.name.span.start);
-        return Err(Refusal {
-            hint,
-            position,
-            ..refuse(format!("a write in WITH over several shards cannot be called \"{}\" like a table", cte.name.name))
-        });
+        let refusal = Refusal::unsupported(
+            format!("a write in WITH over several shards cannot be called \"{}\" like a table", cte.name.name),
+            "What it returns is kept under its name, and would hide the table.",
+            "Give it a name that no table has.",
+        );
+        return Err(refusal.at(cte.name.span.start));
     }
     let inside = |occurrence: &Occurrence<'_, '_, '_>| {
         let place = occurrence.table.name.span();
@@ -114,14 +120,15 @@ fn check(context: &Context<'_, '_, '_>, cte: &Cte<'_>, span: Span) -> Result<(),
             .enumerate()
             .find(|(index, other)| !inside(other) && other.full == written.full && !(other.written && inserts(*index)));
         if let Some((_, seen)) = seen {
-            return Err(Refusal {
-                hint: Some("Use what the write returns, or split the statement in a transaction.".to_owned()),
-                position: Some(seen.table.name.span().start),
-                ..refuse(format!(
+            let refusal = Refusal::unsupported(
+                format!(
                     "a statement over several shards cannot read or change \"{}\" and also change it in WITH",
                     seen.full.name
-                ))
-            });
+                ),
+                "Its parts run one after the other: later ones would see what earlier ones did.",
+                "Use what the write returns, or split the statement in a transaction.",
+            );
+            return Err(refusal.at(seen.table.name.span().start));
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use crate::names::Target;
 use crate::plan::{Many, ManyWrite, Plan, Refusal, Source, WriteCurrent, WriteWith};
 use crate::scan::Span;
 use crate::stage::{catalog_rows, fragment, identifiers};
-use crate::statement::{Context, refuse};
+use crate::statement::Context;
 use crate::syntax::{Delete, Expr, ExprKind, Ident, Update};
 
 pub(crate) fn plan_update(context: &Context<'_, '_, '_>, update: &Update<'_>) -> Plan {
@@ -27,10 +27,12 @@ pub(crate) fn plan_merge(context: &Context<'_, '_, '_>) -> Plan {
             Some(pins) => keys.iter().all(|key| pins.contains(key)),
             None => false,
         });
-    let refusal = Refusal {
-        hint: Some("Give the distribution key's value in the ON condition, so that one shard can do it.".to_owned()),
-        ..refuse("MERGE over several shards is not supported")
-    };
+    let refusal = Refusal::unsupported(
+        "MERGE over several shards is not supported",
+        "Whether a row has a match, and which shard a new row is for, cannot be told on each shard alone.",
+        "Give the distribution key's value in the ON condition, so that one shard can do it; or use INSERT ... ON CONFLICT, \
+         UPDATE ... FROM and DELETE ... USING.",
+    );
     if !anchored || !context.fits_on_shard() || !context.keys().are_named() {
         return refusal.into();
     }
@@ -38,7 +40,7 @@ pub(crate) fn plan_merge(context: &Context<'_, '_, '_>) -> Plan {
 }
 
 fn pinned(context: &Context<'_, '_, '_>, many: Many) -> Plan {
-    context.sharded(many).unwrap_or_else(|| refuse("the statement names no distributed table").into())
+    context.sharded(many).unwrap_or_else(|| Refusal::unexpected("the statement names no distributed table").into())
 }
 
 fn write(
@@ -50,7 +52,14 @@ fn write(
 ) -> Plan {
     if let Some(cursor) = current_of {
         if !context.fits_on_shard() {
-            return refuse(format!("{verb} WHERE CURRENT OF of a distributed table cannot read other tables")).into();
+            return Refusal::unsupported(
+                format!(
+                    "{verb} ... WHERE CURRENT OF cannot use tables or functions that are not on the cursor's shard"
+                ),
+                "The statement runs where the cursor's row is.",
+                "Read what it needs in a statement of its own, and write by values.",
+            )
+            .into();
         }
         let text = context.slice_edits(true).apply(context.sql, Span { start: 0, end: context.sql.len() });
         return Plan::WriteCurrent(WriteCurrent { text, cursor: cursor.name.to_string(), residue: context.residue() });
@@ -61,7 +70,14 @@ fn write(
         .iter()
         .position(|occurrence| occurrence.written && occurrence.table.name.span().start >= span.start);
     if context.needs_home() {
-        return refuse(format!("{verb} of a distributed table cannot call functions that work on sequences, large objects or advisory locks")).into();
+        return Refusal::unsupported(
+            format!(
+                "{verb} of a distributed table cannot call functions that work on sequences, large objects or advisory locks"
+            ),
+            "Those are at home, and the statement runs on the shards.",
+            "Call the function in a SELECT first, and write what it gives.",
+        )
+        .into();
     }
     if let Some(refusal) = crate::stage::unstageable(context).or_else(|| crate::stage::unlockable(context)) {
         return if context.fits_on_shard() { pinned(context, Many::Refuse(refusal)) } else { refusal.into() };
@@ -74,7 +90,7 @@ fn write(
         return pinned(context, Many::Write(ManyWrite { arm, returning, verb }));
     }
     if crate::select::is_one_key(&context.keys()) {
-        return pinned(context, Many::Refuse(refuse("a single key has a single shard")));
+        return pinned(context, Many::Refuse(Refusal::unexpected("a single key has a single shard")));
     }
     write_with(context, span, target, returning, verb).unwrap_or_else(Plan::Refuse)
 }
@@ -108,7 +124,7 @@ fn write_with(
     let Some((target, (colocation, key))) =
         target.and_then(|target| Some((target, analysis.occurrences[target].distributed()?)))
     else {
-        return Err(refuse(format!("{verb} names no distributed table")));
+        return Err(reads_shards());
     };
     let together = if analysis.with || breaks(context, target) {
         vec![false; analysis.occurrences.len()]
@@ -124,7 +140,11 @@ fn write_with(
             continue;
         }
         if occurrence.table.only && occurrence.distributed().is_none() {
-            return Err(refuse(format!("{verb} of a distributed table cannot read ONLY another table")));
+            return Err(Refusal::unsupported(
+                format!("{verb} of a distributed table cannot read ONLY another table"),
+                "The other table's rows are sent to the shards, without its child tables' being told apart.",
+                "Leave out ONLY, or put the rows into a table of their own first.",
+            ));
         }
         let name = format!("atoll_{}", sources.len() + 1);
         edits.override_text(occurrence.table.name.span(), name.clone());
@@ -149,6 +169,15 @@ fn write_with(
     let keys = context.keys_of(target..target + 1);
     let residue = context.residue();
     Ok(Plan::WriteWith(WriteWith { colocation, key_type: key.key_type, keys, write, sources, residue }))
+}
+
+/// The refusal of a write to a system catalog, or to a view that is not the shards', with rows of the shards.
+pub(crate) fn reads_shards() -> Refusal {
+    Refusal::unsupported(
+        "a write to a system catalog, or to a view of reference tables, cannot read distributed tables",
+        "It runs where that relation is, and no place has all rows of a distributed table.",
+        "Read the distributed tables first, and write the rows in a second statement.",
+    )
 }
 
 /// The rows of a table at home, in the columns that the statement can need.
@@ -198,11 +227,12 @@ pub(crate) fn key_change(context: &Context<'_, '_, '_>) -> Option<Refusal> {
             None => is_own_column(value, target.table.visible_name(), &key.name),
         });
         if !same {
-            return Some(Refusal {
-                hint: Some("Delete the row and insert it with its new key.".to_owned()),
-                position: Some(assignment.columns[position].name.span.start),
-                ..refuse(format!("changing the distribution key \"{}\" is not supported", key.name))
-            });
+            let refusal = Refusal::unsupported(
+                format!("changing the distribution key \"{}\" is not supported", key.name),
+                "The key decides a row's shard: the row would have to move.",
+                "Delete the row and insert it with its new key.",
+            );
+            return Some(refusal.at(assignment.columns[position].name.span.start));
         }
     }
     None

@@ -8,7 +8,7 @@ use crate::names::Target;
 use crate::plan::{Plan, Refusal};
 use crate::quote_identifier;
 use crate::scan::Span;
-use crate::statement::{Context, refuse};
+use crate::statement::Context;
 
 /// The statement's text with definitions in place of views over distributed tables; `None` when it names none.
 ///
@@ -22,21 +22,25 @@ pub(crate) fn expanded(context: &Context<'_, '_, '_>) -> Option<Result<String, P
     for occurrence in analysis.occurrences.iter().filter(|occurrence| occurrence.target == Target::DistributedView) {
         found = true;
         let name = occurrence.table.name.span();
-        let refused = |what: &str, hint: &str| Refusal {
-            hint: Some(hint.to_owned()),
-            position: Some(name.start),
-            ..refuse(format!("view \"{}\" reads distributed tables: {what}", occurrence.full.name))
+        let refused = |what: &str, why: &str, instead: &str| {
+            let what = format!("view \"{}\" reads distributed tables: {what}", occurrence.full.name);
+            Some(Err(Refusal::unsupported(what, why, instead).at(name.start).into()))
         };
         if occurrence.written {
-            let refusal = refused("writing to it is not supported", "Write to the tables that the view reads.");
-            return Some(Err(refusal.into()));
+            return refused(
+                "writing to it is not supported",
+                "Its query takes its place in the statement, and a query cannot be written to.",
+                "Write to the tables that the view reads.",
+            );
         }
         let definition = match context.facts.views.get(&occurrence.full) {
             Some(Some(definition)) => definition,
             Some(None) => {
-                let refusal =
-                    refused("one with a security barrier cannot be queried", "Query the tables that it reads.");
-                return Some(Err(refusal.into()));
+                return refused(
+                    "one with a security barrier cannot be queried",
+                    "Its query takes its place in the statement, which would take the barrier away.",
+                    "Query the tables that it reads.",
+                );
             }
             None => {
                 unknown.push(occurrence.full.clone());

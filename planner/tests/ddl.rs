@@ -130,6 +130,10 @@ fn show(plan: Option<Plan>) -> String {
         Some(Plan::Relay(relay)) => format!("relay {:?} {:?}", relay.site, relay.residue),
         Some(Plan::Distribute(call)) => format!("{:?} {:?} as {}", call.function, call.arguments, call.column),
         Some(Plan::Refuse(refusal)) => {
+            assert!(
+                refusal.detail.is_some() && refusal.hint.is_some(),
+                "says not why, or what to do instead: {refusal:?}"
+            );
             let mut out = format!("refused {}: {}", refusal.sqlstate, refusal.message);
             for (title, text) in [("detail", refusal.detail), ("hint", refusal.hint)] {
                 if let Some(text) = text {

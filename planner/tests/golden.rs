@@ -33,6 +33,9 @@ fn keys(keys: &Keys) -> String {
 }
 
 fn refusal(out: &mut String, refusal: &Refusal) {
+    let sentence = |text: &Option<String>| text.as_ref().is_some_and(|text| text.ends_with('.'));
+    let complete = sentence(&refusal.detail) && sentence(&refusal.hint) && !refusal.message.ends_with('.');
+    assert!(complete || refusal.sqlstate != "0A000", "says not what, why and what to do instead: {refusal:?}");
     let _ = writeln!(out, "refuse {}: {}", refusal.sqlstate, refusal.message);
 }
 

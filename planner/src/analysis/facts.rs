@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use super::from::Joined;
 use super::keys::{assigned_constant, constant, elements, is_key_comparable};
+use super::outputs::Outputs;
 use super::scope::{Columns, KeyTerm, ScopeId};
-use super::walk::{Joined, Outputs, Walker};
+use super::walk::Walker;
 use super::{Flow, Occurrence};
 use crate::directory::{KeyType, Method};
 use crate::plan::KeySource;

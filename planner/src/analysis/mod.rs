@@ -6,8 +6,11 @@
 //! and CTEs that pass the key through unharmed.
 
 mod constants;
+mod expressions;
 mod facts;
+mod from;
 mod keys;
+mod outputs;
 mod resolve;
 mod scope;
 mod walk;

@@ -1,9 +1,11 @@
 //! The walk over INSERT, UPDATE, DELETE and MERGE.
 
 use super::facts::Side;
+use super::from::Joined;
 use super::keys::assigned_constant;
+use super::outputs::Outputs;
 use super::scope::{Columns, Item, ScopeId};
-use super::walk::{Joined, Outputs, Walker};
+use super::walk::Walker;
 use crate::syntax::{
     Assignment, Delete, Insert, InsertSource, MergeInto, OnConflict, Returning, SelectItem, TableRef, Update,
 };

@@ -5,7 +5,7 @@
 
 use super::locate::Located;
 use super::words::{Name, Words};
-use super::{catalog, catalog_only, ddl, follow, refusal, relay, reserved, unsupported};
+use super::{catalog, catalog_only, ddl, follow, relay, reserved, unsupported};
 use crate::Facts;
 use crate::plan::{DdlStep, DdlTables, Piece, Plan, Refusal, Residue, Template, Whereabouts};
 use crate::scan::{Span, Token, TokenKind};
@@ -13,7 +13,7 @@ use crate::scan::{Span, Token, TokenKind};
 pub(super) fn plan(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
     let sql = words.sql;
     if words.accept("all in tablespace") {
-        return unsupported("ALTER TABLE ALL IN TABLESPACE");
+        return unsupported("ALTER TABLE ALL IN", "tablespace");
     }
     words.accept("if exists");
     words.accept("only");
@@ -147,18 +147,12 @@ fn set_schema(mut words: Words<'_>, facts: &Facts<'_>, located: &Located, comman
 /// One action on a distributed or reference table: what slices run instead, when it is not the same text; `words` stand after it.
 fn action(words: &mut Words<'_>, facts: &Facts<'_>, located: &Located) -> Result<Action, Refusal> {
     let kind = if located.whereabouts == Whereabouts::EveryGroup { "reference" } else { "distributed" };
-    if let Some(refused) = words.accept_any(&[
-        "attach partition",
-        "detach partition",
-        "inherit",
-        "no inherit",
-        "of",
-        "not of",
-        "set tablespace",
-    ]) {
-        return Err(refusal(
+    let ties = ["attach partition", "detach partition", "inherit", "no inherit", "of", "not of", "set tablespace"];
+    if let Some(refused) = words.accept_any(&ties) {
+        return Err(Refusal::unsupported(
             format!("ALTER TABLE ... {} on a {kind} table is not supported", refused.to_ascii_uppercase()),
-            None,
+            "It ties the table to what one server has, and the table's rows are on several.",
+            "Leave it out, or use undistribute_table first.",
         ));
     }
     let added = words.accept("add");
@@ -197,9 +191,10 @@ fn action(words: &mut Words<'_>, facts: &Facts<'_>, located: &Located) -> Result
     let identity =
         ["add generated", "set generated", "drop identity", "restart", "set increment", "set start", "set cache"];
     if words.accept_any(&identity).is_some() {
-        return Err(refusal(
+        return Err(Refusal::unsupported(
             format!("changing the identity of a column of a {kind} table is not supported"),
-            Some("Use undistribute_table, change the column, then distribute the table again."),
+            "The column's sequence is at home, and the table's rows are on the shards or copied to every group.",
+            "Use undistribute_table, change the column, then distribute the table again.",
         ));
     }
     words.skip_item();
@@ -223,12 +218,11 @@ fn add_column(words: &mut Words<'_>, facts: &Facts<'_>, kind: &str) -> Result<Ac
     let reads_sequence = item.first().is_some_and(is_serial)
         || item.iter().any(|token| token.is_keyword(sql, "identity") || token.is_keyword(sql, "nextval"));
     if reads_sequence {
-        return Err(refusal(
+        return Err(Refusal::unsupported(
             format!("adding a column that reads a sequence to a {kind} table is not supported"),
-            Some(
-                "Add the column without a default, fill it with UPDATE, then ALTER COLUMN ... SET DEFAULT nextval(...); or use \
-                 undistribute_table first.",
-            ),
+            "The sequence is at home, and the rows that would get values of it are on other servers.",
+            "Add the column without a default, fill it with UPDATE, then ALTER COLUMN ... SET DEFAULT nextval(...); or use \
+             undistribute_table first.",
         ));
     }
     let (Some(column), Some(expression)) = (column, default_of(sql, item)) else { return Ok(Action::Same) };
@@ -241,11 +235,10 @@ fn add_column(words: &mut Words<'_>, facts: &Facts<'_>, kind: &str) -> Result<Ac
         if kind != "reference" {
             return Ok(Action::Same);
         }
-        return Err(refusal(
+        return Err(Refusal::unsupported(
             format!("adding a column whose default calls \"{function}\" to a reference table is not supported"),
-            Some(
-                "Each copy would compute it anew. Add the column without a default, fill it with UPDATE, then set the default.",
-            ),
+            "Each copy would compute it anew.",
+            "Add the column without a default, fill it with UPDATE, then set the default.",
         ));
     }
     let clock = [

@@ -2,7 +2,7 @@
 
 use super::names::names_only;
 use super::words::{Name, Words, is_identifier};
-use super::{at_home, catalog, ddl, everywhere, follow, on_function, privileges, refuse, relay, reserved, unsupported};
+use super::{at_home, catalog, ddl, everywhere, follow, on_function, privileges, relay, reserved, unsupported};
 use crate::Facts;
 use crate::plan::{
     Access, CreateAs, Ddl, DdlMode, DdlName, DdlStep, DdlTables, Gather, Many, Merge, NewDatabase, NewView, Plan,
@@ -67,8 +67,8 @@ pub(super) fn plan(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
     if words.accept("database") {
         return database(words);
     }
-    if let Some(refused) = words.accept_any(&["tablespace", "publication", "subscription", "event trigger"]) {
-        return unsupported(&format!("CREATE {}", refused.to_ascii_uppercase()));
+    if let Some(object) = words.accept_any(&["tablespace", "publication", "subscription", "event trigger"]) {
+        return unsupported("CREATE", object);
     }
     everywhere(sql, "CREATE")
 }
@@ -107,26 +107,36 @@ fn table(mut words: Words<'_>, facts: &Facts<'_>, temporary: bool) -> Plan {
             match reference {
                 "references" if located.whereabouts == Whereabouts::EveryGroup => {}
                 "references" => {
-                    return refuse(
+                    return Refusal::unsupported(
                         format!(
                             "a foreign key to {kind} \"{}\" needs a table that is distributed like it",
                             located.name.name
                         ),
-                        Some(
-                            "Create the table without the foreign key, distribute it with create_distributed_table, then add \
-                             the foreign key with ALTER TABLE.",
-                        ),
-                    );
+                        "A new table is at home, where the rows are not that the foreign key refers to.",
+                        "Create the table without the foreign key, distribute it with create_distributed_table, then add \
+                         the foreign key with ALTER TABLE.",
+                    )
+                    .into();
                 }
                 "like" => like |= located.whereabouts != Whereabouts::EveryGroup,
                 _ => {
-                    return refuse(format!("the {kind} \"{}\" cannot have child tables", located.name.name), None);
+                    return Refusal::unsupported(
+                        format!("the {kind} \"{}\" cannot have child tables", located.name.name),
+                        "A child table is on one server with its parent, and this one's rows are on several.",
+                        format!("Create a table LIKE \"{}\" instead, and distribute it, too.", located.name.name),
+                    )
+                    .into();
                 }
             }
         }
     }
     match (temporary, like) {
-        (true, true) => refuse("a temporary table cannot be created LIKE a distributed table", None),
+        (true, true) => Refusal::unsupported(
+            "a temporary table cannot be created LIKE a distributed table",
+            "A temporary table is at home, where the distributed table is not.",
+            "Use CREATE TEMPORARY TABLE ... AS SELECT ... WITH NO DATA.",
+        )
+        .into(),
         (true, false) => relay(Residue::Pins),
         (false, true) => {
             let table = DdlStep::TableFromCatalog { name: name.span.of(sql).to_owned() };
@@ -151,7 +161,12 @@ fn table_as(words: Words<'_>, facts: &Facts<'_>, name: &Name, temporary: bool) -
     const COMMAND: &str = "CREATE TABLE AS";
     let sql = words.sql;
     if words.is_keyword("execute") {
-        return unsupported("CREATE TABLE ... AS EXECUTE");
+        return Refusal::unsupported(
+            "CREATE TABLE ... AS EXECUTE is not supported",
+            "The coordinator keeps prepared statements; no server knows them.",
+            "Write the statement's query in place of EXECUTE.",
+        )
+        .into();
     }
     let (end, with_data) = end_of_query(&words);
     let start = words.offset();
@@ -219,14 +234,11 @@ fn filled(command: &'static str, empty: String, name: &str, fill: Option<String>
     Plan::CreateAs(CreateAs { table: Ddl { command, steps, mode: DdlMode::Transaction }, fill })
 }
 
-/// The refusal of a query at home that reads distributed tables.
-fn reads_distributed(words: &Words<'_>, facts: &Facts<'_>, command: &str) -> Option<Plan> {
+/// The refusal of a view at home that reads distributed tables.
+fn reads_distributed(words: &Words<'_>, facts: &Facts<'_>, view: &str, instead: &str) -> Option<Plan> {
     let table = relations_read(words, facts).into_iter().find(|located| matches!(located.1, Whereabouts::Shards(_)))?;
-    Some(refuse(
-        format!("{command} over the distributed table \"{}\" is not supported", table.0),
-        (!command.contains("view") && !command.contains("VIEW"))
-            .then_some("Create the table first, then fill it with INSERT ... SELECT or COPY."),
-    ))
+    let what = format!("{view} over the distributed table \"{}\" is not supported", table.0);
+    Some(Refusal::unsupported(what, "Such a view is at home, where the table's rows are not.", instead).into())
 }
 
 /// The known relations that stand from here on where a relation can stand.
@@ -299,12 +311,14 @@ fn view(mut words: Words<'_>, facts: &Facts<'_>, temporary: bool, materialized: 
     words.accept("if not exists");
     let command = if materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE VIEW" };
     let Some(name) = words.name() else { return at_home(sql, command) };
-    if materialized && let Some(refused) = reads_distributed(&words, facts, command) {
+    let instead = "Use CREATE TABLE ... AS, and fill the table anew when its rows are to change.";
+    if materialized && let Some(refused) = reads_distributed(&words, facts, command, instead) {
         return refused;
     }
     let temporary = temporary || is_temporary_schema(&name);
     if temporary {
-        return reads_distributed(&words, facts, "a temporary view").unwrap_or_else(|| relay(Residue::Pins));
+        let refused = reads_distributed(&words, facts, "a temporary view", "Create a view that is not temporary.");
+        return refused.unwrap_or_else(|| relay(Residue::Pins));
     }
     let mut statement = facts.splice(sql);
     if let (Some(schema), Some(span)) = (&name.schema, name.schema_span) {
@@ -377,10 +391,12 @@ fn schema(mut words: Words<'_>) -> Plan {
         return refused;
     }
     if words.peek().is_some() {
-        return refuse(
+        return Refusal::unsupported(
             "CREATE SCHEMA with schema elements is not supported",
-            Some("Create the schema first, then what is in it."),
-        );
+            "The schema is on every group, and what is in it need not be.",
+            "Create the schema first, then what is in it.",
+        )
+        .into();
     }
     everywhere(sql, "CREATE SCHEMA")
 }
@@ -395,13 +411,15 @@ fn trigger(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
         let options = &words.tokens()[words.position()..end];
         let row = options.iter().any(|token| token.is_keyword(sql, "row"));
         if !row || options.iter().any(|token| token.is_keyword(sql, "referencing")) {
-            return refuse(
+            return Refusal::unsupported(
                 format!(
                     "triggers FOR EACH STATEMENT, and those with transition tables, are not supported on the distributed table \"{}\"",
                     located.name.name
                 ),
-                Some("Each shard would run the trigger for its own part of a statement. Use FOR EACH ROW."),
-            );
+                "Each shard would run the trigger for its own part of a statement.",
+                "Use FOR EACH ROW, without REFERENCING.",
+            )
+            .into();
         }
     }
     ddl("CREATE TRIGGER", [catalog(sql), follow(sql, facts, located.whereabouts)])
@@ -415,10 +433,12 @@ fn on_table(mut words: Words<'_>, facts: &Facts<'_>, before: &str, command: &'st
     let Some(located) = words.name().and_then(|name| facts.locate(&name)) else { return relay(Residue::Pins) };
     if command == "CREATE RULE" && located.whereabouts != Whereabouts::Home && !is_view(facts, &located) {
         let kind = spread(located.whereabouts).unwrap_or("table");
-        return refuse(
+        return Refusal::unsupported(
             format!("rules on the {kind} \"{}\" are not supported", located.name.name),
-            Some("Use a trigger."),
-        );
+            "A rule rewrites a statement on one server, after Atoll has chosen which servers it goes to.",
+            "Use a trigger FOR EACH ROW.",
+        )
+        .into();
     }
     ddl(command, [catalog(sql), follow(sql, facts, located.whereabouts)])
 }
@@ -456,17 +476,13 @@ fn function(words: Words<'_>, facts: &Facts<'_>) -> Plan {
     for (name, whereabouts) in signature_types(&words, facts) {
         match whereabouts {
             Whereabouts::Shards(_) | Whereabouts::Catalog => {
-                return Plan::Refuse(Refusal {
-                    sqlstate: "0A000",
-                    message: format!("a function cannot depend on the distributed table \"{name}\""),
-                    detail: Some(
-                        "PostgreSQL ties a signature with a table's row type, and a body in SQL-standard form, to the table itself, which \
-                         exists in shards only."
-                            .to_owned(),
-                    ),
-                    hint: Some("Use RETURNS TABLE (...) or a composite type, and a body in quotes.".to_owned()),
-                    position: None,
-                });
+                return Refusal::unsupported(
+                    format!("a function cannot depend on the distributed table \"{name}\""),
+                    "PostgreSQL ties a signature with a table's row type, and a body in SQL-standard form, to the table itself, which \
+                     exists in shards only.",
+                    "Use RETURNS TABLE (...) or a composite type, and a body in quotes.",
+                )
+                .into();
             }
             Whereabouts::Home => home_only = true,
             Whereabouts::EveryGroup => {}
@@ -518,17 +534,12 @@ fn database(mut words: Words<'_>) -> Plan {
     let sql = words.sql;
     let Some(name) = words.name() else { return super::catalog_only(sql, "CREATE DATABASE") };
     if name.name == "atoll" || name.name.ends_with("_data") {
-        return Plan::Refuse(Refusal {
-            sqlstate: "42939",
-            message: format!("unacceptable database name \"{}\"", name.name),
-            detail: Some("The name \"atoll\" and names that end with \"_data\" are reserved.".to_owned()),
-            hint: None,
-            position: Some(name.span.start),
-        });
+        let why = "The name \"atoll\" and names that end with \"_data\" are reserved.";
+        return Refusal::reserved("database", &name.name, why).at(name.span.start).into();
     }
     let options = words.rest_text().to_owned();
     if words.mentions("tablespace") {
-        return unsupported("CREATE DATABASE ... TABLESPACE");
+        return unsupported("CREATE DATABASE ...", "tablespace");
     }
     if let Some(position) = words.find(&["template"]) {
         words.seek(position + 1);
@@ -537,7 +548,12 @@ fn database(mut words: Words<'_>) -> Plan {
             token.string_value(sql).or_else(|| token.identifier(sql)).map(std::borrow::Cow::into_owned)
         });
         if !template.is_some_and(|name| matches!(name.as_str(), "template0" | "template1" | "default")) {
-            return refuse("a database can only be made from template0 or template1", None);
+            return Refusal::unsupported(
+                "a database can only be made from template0 or template1",
+                "Another template's tables may be spread over several servers, and a database is copied on one.",
+                "Leave the template out, and fill the new database with COPY.",
+            )
+            .into();
         }
     }
     let step = DdlStep::CreateDatabase(NewDatabase { name: name.name, options });

@@ -37,7 +37,7 @@ pub fn plan_ddl(sql: &str, facts: &Facts<'_>) -> Option<Plan> {
             Some(privileges::plan(words, facts, if command == "grant" { "GRANT" } else { "REVOKE" }))
         }
         "reassign" => Some(everywhere(sql, "REASSIGN OWNED")),
-        "security" => words.accept("security label").then(|| unsupported("SECURITY LABEL")),
+        "security" => words.accept("security label").then(|| unsupported("SECURITY", "label")),
         "refresh" => words.accept("refresh materialized view").then(|| refresh(words)),
         "import" => words.accept("import foreign schema").then(|| at_home(sql, "IMPORT FOREIGN SCHEMA")),
         "do" | "call" => Some(relay(Residue::Unknown)),
@@ -69,7 +69,7 @@ fn alter(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
             .find(|(_, object)| words.accept(object))
     {
         if words.accept("all in tablespace") {
-            return unsupported("ALTER ... ALL IN TABLESPACE");
+            return unsupported("ALTER ... ALL IN", "tablespace");
         }
         words.accept("if exists");
         return words
@@ -120,8 +120,8 @@ fn alter(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
     if words.accept_any(&["function", "procedure", "routine", "aggregate"]).is_some() {
         return on_function(words, facts, "ALTER FUNCTION");
     }
-    if let Some(refused) = words.accept_any(&["system", "tablespace", "publication", "subscription", "event trigger"]) {
-        return unsupported(&format!("ALTER {}", refused.to_ascii_uppercase()));
+    if let Some(object) = words.accept_any(&["system", "tablespace", "publication", "subscription", "event trigger"]) {
+        return unsupported("ALTER", object);
     }
     everywhere(sql, "ALTER")
 }
@@ -195,13 +195,15 @@ fn alter_database(mut words: Words<'_>) -> Plan {
     let sql = words.sql;
     let Some(name) = words.name() else { return catalog_only(sql, "ALTER DATABASE") };
     if words.accept("rename") {
-        return refuse(
+        return Refusal::unsupported(
             "renaming a database is not supported",
-            Some("Create a database of the new name and copy into it."),
-        );
+            "Every group has a database that is named after it.",
+            "Create a database of the new name and copy into it.",
+        )
+        .into();
     }
     if words.accept("set tablespace") {
-        return unsupported("ALTER DATABASE ... SET TABLESPACE");
+        return unsupported("ALTER DATABASE ... SET", "tablespace");
     }
     if words.accept_any(&["set", "reset", "owner", "refresh"]).is_none() {
         return catalog_only(sql, "ALTER DATABASE");
@@ -298,29 +300,35 @@ fn relay(residue: Residue) -> Plan {
     Plan::Relay(Relay { site: Site::Home, text: None, marked: None, access: Access::Write, residue })
 }
 
-fn refusal(message: impl Into<String>, hint: Option<&str>) -> Refusal {
-    Refusal { sqlstate: "0A000", message: message.into(), detail: None, hint: hint.map(str::to_owned), position: None }
-}
-
-fn refuse(message: impl Into<String>, hint: Option<&str>) -> Plan {
-    Plan::Refuse(refusal(message, hint))
-}
-
-fn unsupported(command: &str) -> Plan {
-    refuse(format!("{command} is not supported"), None)
+/// The refusal of a command on what belongs to a single server.
+fn unsupported(command: &str, object: &str) -> Plan {
+    let (why, instead) = match object {
+        "system" => (
+            "It changes the configuration of one server, and the cluster has several.",
+            "Use ALTER DATABASE ... SET or ALTER ROLE ... SET, or configure each server.",
+        ),
+        "tablespace" => (
+            "A tablespace is a directory of one server, and the cluster has several.",
+            "Use the default tablespace, on whatever storage each server's data directory is.",
+        ),
+        "event trigger" => (
+            "Atoll itself runs DDL on several servers, and each would fire the trigger for its own part.",
+            "Limit by privileges who may run DDL.",
+        ),
+        "label" => (
+            "Labels belong to modules of one server, and the cluster has several.",
+            "Use GRANT, and policies for row level security.",
+        ),
+        _ => (
+            "PostgreSQL replicates tables of one server, and a table's rows may be on several.",
+            "Move rows with COPY or INSERT ... SELECT.",
+        ),
+    };
+    Refusal::unsupported(format!("{command} {} is not supported", object.to_ascii_uppercase()), why, instead).into()
 }
 
 /// The refusal of a schema's name that is Atoll's own.
 fn reserved(schema: &str) -> Option<Plan> {
-    crate::directory::is_reserved_schema(schema).then(|| {
-        Plan::Refuse(Refusal {
-            sqlstate: "42939",
-            message: format!("unacceptable schema name \"{schema}\""),
-            detail: Some(
-                "The name \"atoll\" and names like \"s0001\" or \"s0001_sales\" are reserved for shards.".to_owned(),
-            ),
-            hint: None,
-            position: None,
-        })
-    })
+    let why = "The name \"atoll\" and names like \"s0001\" or \"s0001_sales\" are reserved for shards.";
+    crate::directory::is_reserved_schema(schema).then(|| Refusal::reserved("schema", schema, why).into())
 }

@@ -95,8 +95,8 @@ pub(super) fn drop(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
     if words.accept("database") {
         return drop_database(words);
     }
-    if let Some(refused) = words.accept_any(&["tablespace", "publication", "subscription", "event trigger"]) {
-        return unsupported(&format!("DROP {}", refused.to_ascii_uppercase()));
+    if let Some(object) = words.accept_any(&["tablespace", "publication", "subscription", "event trigger"]) {
+        return unsupported("DROP", object);
     }
     match everywhere(sql, "DROP") {
         // With CASCADE (of a type, a domain, an extension) columns and whole tables may go.
