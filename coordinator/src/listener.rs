@@ -12,8 +12,6 @@ use crate::worker::Worker;
 
 /// What an HTTP/2 client sends first. No startup packet begins like it: its length would be 1.3 GB.
 const HTTP2_PREFACE: &[u8] = b"PRI ";
-/// A client says its first bytes within this time.
-const FIRST_BYTES_MAX: Duration = Duration::from_secs(60);
 
 /// A data-path thread's runtime, and what its sessions share.
 #[derive(Clone)]
@@ -55,7 +53,8 @@ async fn sort_out(socket: TcpStream, worker: WorkerHandle, admin: Arc<AdminServe
             }
         }
     };
-    match tokio::time::timeout(FIRST_BYTES_MAX, peeked).await {
+    let within = Duration::from_secs(worker.worker.cluster.config.login_seconds_max);
+    match tokio::time::timeout(within, peeked).await {
         Ok(Some(true)) => admin.accept(socket),
         Ok(Some(false)) => {
             let Ok(socket) = socket.into_std() else { return };

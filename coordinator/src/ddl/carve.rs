@@ -169,12 +169,12 @@ async fn carve(
     tables.sort_by(|left, right| left.0.cmp(&right.0));
     let mut definitions = Vec::with_capacity(tables.len());
     let mut forced = Vec::new();
-    for (table, _) in &tables {
+    for (table, key) in &tables {
         let state = spread::lock_catalog(scope, table).await?;
         if state.forced_row_security {
             forced.push(definitions.len());
         }
-        definitions.push(Definition::read(scope, table).await?);
+        definitions.push(Definition::read(scope, table).await?.keyed(key));
     }
     let slices: Vec<String> = definitions.iter().map(|definition| slice_of(definition, source)).collect();
     let lock = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", slices.join(", ONLY "));

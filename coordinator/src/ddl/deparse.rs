@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use atoll_planner::directory::TableName;
+use atoll_planner::directory::{KeyColumn, TableName};
 use atoll_planner::{quote_identifier, quote_literal};
 
 use super::Scope;
@@ -279,6 +279,12 @@ impl Definition {
             .map(|column| quote_identifier(&column.name))
             .collect();
         names.join(", ")
+    }
+
+    /// As it is with this distribution key: NULL has no shard, so slices do not take it, and say so as for any column.
+    pub(super) fn keyed(mut self, key: &KeyColumn) -> Self {
+        self.columns.iter_mut().filter(|column| column.name == key.name).for_each(|column| column.not_null = true);
+        self
     }
 
     /// CREATE TABLE and what else comes before the rows.

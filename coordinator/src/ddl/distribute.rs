@@ -114,7 +114,7 @@ pub(super) async fn into_shards(
     let mut views: Vec<Dependent> = Vec::new();
     let mut definitions = Vec::with_capacity(tables.len());
     for table in &names {
-        definitions.push(Definition::read(scope, table).await?);
+        definitions.push(Definition::read(scope, table).await?.keyed(key));
         for view in views::dependents(scope, table, &after).await? {
             if !views.iter().any(|known| known.name == view.name) {
                 views.push(view);

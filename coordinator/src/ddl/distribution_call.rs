@@ -161,8 +161,14 @@ fn match_arguments(call: &Distribute) -> Result<Named<'_>> {
             "distribution_type" if distributed => &mut named.distribution_type,
             "shard_count" if distributed => &mut named.shard_count,
             "colocate_with" if distributed => &mut named.colocate_with,
-            // Citus: whether foreign keys follow; there are none that could.
-            "cascade_via_foreign_keys" if call.function == DistributeFunction::UndistributeTable => continue,
+            "cascade_via_foreign_keys" if call.function == DistributeFunction::UndistributeTable => {
+                if !expression.trim().eq_ignore_ascii_case("false") {
+                    return Err(Error::unsupported("undistribute_table with cascade_via_foreign_keys is not supported")
+                        .with_detail("Tables are taken off their shards one at a time, and foreign keys tie this one to others there.")
+                        .with_hint("Drop the foreign keys, undistribute the tables, then add the foreign keys again."));
+                }
+                continue;
+            }
             _ => return Err(unknown_form(call)),
         };
         if slot.replace(expression).is_some() {

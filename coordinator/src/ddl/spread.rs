@@ -1,6 +1,6 @@
 //! What a table must be like to be distributed, and which co-location group takes it.
 
-use atoll_planner::directory::{Colocation, ColocationId, KeyColumn, KeyType, Method, Table, TableName};
+use atoll_planner::directory::{Colocation, ColocationId, KeyColumn, KeyType, Method, Shard, Table, TableName};
 
 use super::distribution_call::{Call, ColocateWith};
 use super::rows::regclass;
@@ -186,6 +186,12 @@ pub(super) async fn key_column(scope: &mut Scope<'_>, table: &TableName, column:
     Ok(KeyColumn { name: column.to_owned(), key_type })
 }
 
+/// How many shards a group began with: not those that `atoll.assign_key` made for single keys of hash tables.
+fn of_hashes(colocation: &Colocation) -> usize {
+    let whole = |shard: &&Shard| colocation.method != Method::Hash || shard.hashes.is_some();
+    colocation.shards.iter().filter(whole).count()
+}
+
 /// The co-location group for a table: the one of the table it is to be with, the first of its key's type (and shard count), the one that
 /// no table has claimed yet, or a new one.
 ///
@@ -195,8 +201,7 @@ pub(super) async fn choose(scope: &mut Scope<'_>, call: &Call, key: &KeyColumn) 
     let key_type = key.key_type;
     let database = &scope.facts.database;
     let fits = |colocation: &Colocation| {
-        colocation.method == call.method
-            && call.shard_count.is_none_or(|count| colocation.shards.len() == count as usize)
+        colocation.method == call.method && call.shard_count.is_none_or(|count| of_hashes(colocation) == count as usize)
     };
     match &call.colocate_with {
         ColocateWith::Table(other) => {
@@ -217,7 +222,7 @@ pub(super) async fn choose(scope: &mut Scope<'_>, call: &Call, key: &KeyColumn) 
                     format!(
                         "table {} has {} shards and is distributed by {}",
                         other.name,
-                        found.shards.len(),
+                        of_hashes(found),
                         found.method.name()
                     ),
                 )
@@ -256,7 +261,7 @@ pub(super) async fn choose(scope: &mut Scope<'_>, call: &Call, key: &KeyColumn) 
     let name = scope.facts.name.clone();
     let sql = if call.method == Method::Hash {
         let hashed = |colocation: &&Colocation| colocation.method == Method::Hash;
-        let like_others = database.colocations.values().find(hashed).map(|colocation| colocation.shards.len() as u32);
+        let like_others = database.colocations.values().find(hashed).map(|colocation| of_hashes(colocation) as u32);
         let count = call.shard_count.or(like_others).unwrap_or(SHARDS_DEFAULT);
         store::add_hash_colocation(&name, Some(key_type), count)
     } else {

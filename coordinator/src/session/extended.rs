@@ -332,7 +332,7 @@ impl Session {
         if !matches!(statement.plan, Plan::Transaction(_)) {
             self.check_not_failed()?;
         }
-        self.check_durability(&statement.text)?;
+        self.check_assignments(&statement.text)?;
         if !portal.is_empty() && self.portals.contains_key(&portal) {
             return Err(Error::sql("42P03", format!("cursor \"{portal}\" already exists")));
         }

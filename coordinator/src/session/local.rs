@@ -13,7 +13,8 @@ use bytes::BytesMut;
 use super::describe::column;
 use super::durability::{SETTING, check_value};
 use super::extended::{Bound, Prepared, push_description};
-use super::reads::{Reads, check_setting};
+use super::own_settings::{SESSION_TOKEN, check_own_setting};
+use super::reads::Reads;
 use super::settings::{REPORTED, Settings};
 use super::simple::Ask;
 use super::transaction::{Ending, Transaction};
@@ -158,7 +159,7 @@ impl Session {
                 }
                 self.complete("SET");
             }
-            SessionPlan::Set { name, .. } if name == "atoll.session_token" => {
+            SessionPlan::Set { name, .. } if name == SESSION_TOKEN => {
                 let token = self.evaluate_setting(text, name).await?;
                 self.take_token(&token)?;
                 self.complete("SET");
@@ -338,9 +339,18 @@ impl Session {
         names.pop();
         // The backend itself has them already, search_path included.
         for (name, value) in names.iter().zip(values) {
-            if let Some(value) = value {
-                self.set(name, Some(value), false);
+            let Some(value) = value else { continue };
+            if name == SESSION_TOKEN {
+                self.take_token(&value)?;
+                continue;
             }
+            if let Err(error) = check_own_setting(name, &value) {
+                let before = self.settings.get(name).unwrap_or_default().to_owned();
+                let back = format!("SELECT set_config({}, {}, false)", quote_literal(name), quote_literal(&before));
+                self.lane(held).query(&back).await?;
+                return Err(error);
+            }
+            self.set(name, Some(value), false);
         }
         let (settings, path) = (self.settings.clone(), self.search_path.clone());
         let lane = self.lane(held);
@@ -500,29 +510,6 @@ impl Session {
             self.question(sql).await?
         };
         Ok(sets.into_iter().next().and_then(|mut set| set.rows.pop()).unwrap_or_default())
-    }
-}
-
-/// Atoll's own settings take only values that have an effect.
-fn check_own_setting(name: &str, value: &str) -> Result<()> {
-    match name {
-        "atoll.merge_engine" if matches!(value, "auto" | "datafusion" | "postgres") => Ok(()),
-        "atoll.merge_engine" => Err(Error::sql(
-            sqlstate::INVALID_PARAMETER_VALUE,
-            format!("invalid value for parameter \"{name}\": \"{value}\""),
-        )
-        .with_hint("Available values: auto, datafusion, postgres.")),
-        "atoll.early_aggregation" if matches!(value, "auto" | "always" | "off") => Ok(()),
-        "atoll.early_aggregation" => Err(Error::sql(
-            sqlstate::INVALID_PARAMETER_VALUE,
-            format!("invalid value for parameter \"{name}\": \"{value}\""),
-        )
-        .with_hint("Available values: auto, always, off.")),
-        _ if check_setting(name, value)? => Ok(()),
-        _ if name.starts_with("atoll.") => {
-            Err(Error::sql("42704", format!("unrecognized configuration parameter \"{name}\"")))
-        }
-        _ => Ok(()),
     }
 }
 

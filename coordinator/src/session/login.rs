@@ -18,7 +18,8 @@ use tokio_rustls::TlsAcceptor;
 use super::client::{Client, ClientStream};
 use super::durability;
 use super::hold::{self, Patience};
-use super::reads::{Reads, check_setting};
+use super::own_settings::check_own_setting;
+use super::reads::Reads;
 use super::relay::Within;
 use super::settings::{REPORTED, Settings};
 use super::{Session, Tier};
@@ -28,8 +29,6 @@ use crate::lane::Lane;
 use crate::pool::{Fit, LaneKey, Need};
 use crate::worker::Worker;
 
-/// As PostgreSQL's authentication_timeout.
-const LOGIN_MAX: Duration = Duration::from_secs(60);
 /// A password message is never longer.
 const PASSWORD_BYTES_MAX: usize = 64 << 10;
 
@@ -49,17 +48,18 @@ struct Greeting {
 pub async fn serve(worker: Arc<Worker>, socket: TcpStream) {
     let cluster = worker.cluster.clone();
     let connected = cluster.drain.enter();
-    metrics::gauge!("atoll_client_connections").increment(1);
+    metrics::gauge!("atoll_coordinator_client_connections").increment(1);
     if let Err(error) = serve_counted(&worker, socket, connected).await {
         tracing::debug!(%error, "a connection ended");
     }
     cluster.drain.leave();
-    metrics::gauge!("atoll_client_connections").decrement(1);
+    metrics::gauge!("atoll_coordinator_client_connections").decrement(1);
 }
 
 async fn serve_counted(worker: &Arc<Worker>, socket: TcpStream, connected: usize) -> Result<()> {
     socket.set_nodelay(true)?;
-    let greeted = tokio::time::timeout(LOGIN_MAX, greet(worker, socket)).await;
+    let login_max = Duration::from_secs(worker.cluster.config.login_seconds_max);
+    let greeted = tokio::time::timeout(login_max, greet(worker, socket)).await;
     let Some((mut client, greeting)) = greeted.map_err(|_| Error::Client(std::io::ErrorKind::TimedOut.into()))?? else {
         return Ok(());
     };
@@ -79,7 +79,7 @@ async fn serve_counted(worker: &Arc<Worker>, socket: TcpStream, connected: usize
         authenticate(worker, &mut client, &greeting).await?;
         Ok(greeting)
     };
-    let opened = tokio::time::timeout(LOGIN_MAX, opened)
+    let opened = tokio::time::timeout(login_max, opened)
         .await
         .unwrap_or_else(|_| Err(fatal(sqlstate::ADMIN_SHUTDOWN, "canceling authentication due to timeout")));
     let greeting = match opened {
@@ -182,7 +182,7 @@ struct FirstWords {
 async fn first_words(worker: &Worker, lane: &mut Lane, greeting: &Greeting) -> Result<FirstWords> {
     for (name, value) in &greeting.settings {
         durability::check_value(&worker.cluster, name, value)?;
-        check_setting(&name.to_ascii_lowercase(), value)?;
+        check_own_setting(&name.to_ascii_lowercase(), value)?;
     }
     let mut given = role_settings(worker, lane, greeting).await?;
     // What was given to the role before there were standbys, its backends would begin with: the session says otherwise.
@@ -197,6 +197,14 @@ async fn first_words(worker: &Worker, lane: &mut Lane, greeting: &Greeting) -> R
             *value = "on".to_owned();
         }
     }
+    // Given by who is not a client of Atoll, or by an older version.
+    given.retain(|(name, value)| match check_own_setting(&name.to_ascii_lowercase(), value) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(role = greeting.user, %error, "a setting of a role or database is not used");
+            false
+        }
+    });
     given.extend(greeting.settings.iter().cloned());
     let (paths, others): (Vec<_>, Vec<_>) =
         given.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("search_path"));

@@ -13,6 +13,7 @@ mod login;
 mod lost;
 pub mod marks;
 mod own;
+mod own_settings;
 pub mod participants;
 mod positions;
 mod reads;

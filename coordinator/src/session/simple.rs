@@ -231,7 +231,7 @@ impl Session {
             return self.transaction_command(command, statement).await;
         }
         self.check_not_failed()?;
-        self.check_durability(&statement.text)?;
+        self.check_assignments(&statement.text)?;
         match &statement.plan {
             Plan::Empty => backend::empty_query_response(&mut self.client.output),
             Plan::Transaction(_) => {}

@@ -7,6 +7,7 @@ use super::locate::Located;
 use super::words::{Name, Words};
 use super::{catalog, catalog_only, ddl, follow, relay, reserved, unsupported};
 use crate::Facts;
+use crate::directory::Table;
 use crate::plan::{DdlStep, DdlTables, Piece, Plan, Refusal, Residue, Template, Whereabouts};
 use crate::scan::{Span, Token, TokenKind};
 
@@ -178,6 +179,12 @@ fn action(words: &mut Words<'_>, facts: &Facts<'_>, located: &Located) -> Result
     }
     words.accept("column");
     let column = words.name();
+    if let Some(column) = column.as_ref().filter(|column| is_key(facts, located, &column.name))
+        && words.accept("drop not null")
+    {
+        // NULL has no shard, whatever the table itself allows.
+        return Ok(Action::Instead(format!("ALTER COLUMN {} SET NOT NULL", column.span.of(words.sql))));
+    }
     if words.accept("set default") {
         let default = words.clone();
         let item = words.skip_item();
@@ -199,6 +206,13 @@ fn action(words: &mut Words<'_>, facts: &Facts<'_>, located: &Located) -> Result
     }
     words.skip_item();
     Ok(Action::Same)
+}
+
+fn is_key(facts: &Facts<'_>, located: &Located, column: &str) -> bool {
+    match facts.directory.tables.get(&located.name) {
+        Some(Table::Distributed { key, .. }) => key.name == column,
+        _ => false,
+    }
 }
 
 fn has_column(facts: &Facts<'_>, located: &Located, column: &str) -> bool {
