@@ -1,5 +1,6 @@
 //! One client's session: its messages in, the answers out, and the state PostgreSQL would keep for it.
 
+mod batch;
 pub mod cancel;
 pub mod client;
 mod cursors;
@@ -14,6 +15,7 @@ mod lost;
 pub mod marks;
 mod own;
 pub mod participants;
+mod portals;
 mod positions;
 mod reads;
 mod relay;
@@ -41,8 +43,9 @@ pub use login::serve;
 use self::cancel::CancelHandle;
 use self::client::Client;
 use self::cursors::{Aside, Cursor};
-use self::extended::{Portal, Prepared};
+use self::extended::Prepared;
 use self::hold::Patience;
+use self::portals::Portal;
 use self::reads::{Reads, Route, Written};
 use self::relay::Within;
 use self::settings::Settings;
