@@ -230,14 +230,12 @@ impl Session {
     /// After `error`, and so many rows sent: whether PostgreSQL may still merge.
     fn unless_postgres_can(&mut self, error: Error, sent: u64, alone: bool) -> Result<Attempt> {
         self.work.fragments.clear();
-        let too_large = error.sqlstate() == OUT_OF_MEMORY;
         let reason = match error.sqlstate() {
-            _ if sent > 0 => return Err(error),
-            OUT_OF_MEMORY => "more rows than it may hold in memory",
-            BEYOND_ARROW | DENIED if alone => "what PostgreSQL says of an input",
+            OUT_OF_MEMORY if sent == 0 => "more rows than it may hold in memory",
+            BEYOND_ARROW | DENIED if sent == 0 && alone => "what PostgreSQL says of an input",
             _ => return Err(error),
         };
-        if too_large || alone { Ok(Attempt::Unsupported(reason.to_owned())) } else { Err(error) }
+        Ok(Attempt::Unsupported(reason.to_owned()))
     }
 
     /// What each group runs for an input: a fragment, or behind those a table at home.

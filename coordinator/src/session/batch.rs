@@ -170,22 +170,38 @@ impl Session {
             }
             return Ok(());
         };
-        let copy_end = if self.batch_synced { CopyEnd::SyncAgain } else { CopyEnd::FirstSync };
         let start = Instant::now();
-        let (last, mark) = (batch.last.take(), self.client.mark());
+        let last = batch.last.take();
+        let outcome = self.send_batch(batch, (place, &path), last.as_ref()).await;
+        self.route = Route::Primary;
+        if let Some(last) = &last {
+            self.note_time(start, last);
+        }
+        (batch.access, batch.residue) = (Access::Read, Residue::Clean);
+        batch.items.clear();
+        batch.rewritten.clear();
+        outcome
+    }
+
+    /// Sends a batch, of which `last` is the last statement, and relays the answers.
+    async fn send_batch(
+        &mut self,
+        batch: &Batch,
+        (place, path): (Place, &Arc<str>),
+        last: Option<&Arc<Statement>>,
+    ) -> Result<()> {
+        let copy_end = if self.batch_synced { CopyEnd::SyncAgain } else { CopyEnd::FirstSync };
+        let mark = self.client.mark();
         let mut times = 0;
         self.route = Route::Primary;
-        if let Some(statement) = &last {
+        if let Some(statement) = last {
             self.route = self.route_of(statement);
             self.leave_replicas(statement).await?;
         }
         self.used_replica = false;
         self.runs_alone = self.transaction.is_none();
-        let outcome = loop {
-            let (mut held, prelude) = match self.hold(place, &path).await {
-                Ok(held) => held,
-                Err(error) => break Err(error),
-            };
+        loop {
+            let (mut held, prelude) = self.hold(place, path).await?;
             let mut due: VecDeque<Expect> = (0..prelude.ready).map(|_| Expect::Prelude).collect();
             let mut out = prelude.frames;
             self.encode(batch, &mut held, place, &mut out, &mut due)?;
@@ -205,32 +221,23 @@ impl Session {
                 continue;
             }
             let kept = relayed.as_mut().ok().and_then(|relayed| relayed.kept.take());
-            let sql = last.as_ref().map_or("", |statement| &statement.text);
+            let sql = last.map_or("", |statement| &statement.text);
             let outcome = self.after_relay(held, relayed, sql, batch.access, batch.residue).await;
             match (kept, one, outcome) {
-                (kept, one, Err(error)) if self.runs_on_primary(&error, mark) => {
-                    drop((kept, one));
+                (_, _, Err(error)) if self.runs_on_primary(&error, mark) => {
                     (self.route, self.used_replica) = (Route::Primary, false);
                 }
-                (Some(fields), Some(one), _) => break Err(self.in_the_clients_text(*fields, one).await),
+                (Some(fields), Some(one), _) => return Err(self.in_the_clients_text(*fields, one).await),
                 (_, _, Err(error)) if self.transaction.is_none() && error.loss().is_some() => {
-                    let Some(statement) = &last else { break Err(error) };
+                    let Some(statement) = last else { return Err(error) };
                     if self.reads_again(&error, statement, mark, &mut times).await {
                         continue;
                     }
-                    break Err(self.outcome_of(error, statement));
+                    return Err(self.outcome_of(error, statement));
                 }
-                (_, _, outcome) => break outcome,
+                (_, _, outcome) => return outcome,
             }
-        };
-        self.route = Route::Primary;
-        if let Some(last) = &last {
-            self.note_time(start, last);
         }
-        (batch.access, batch.residue) = (Access::Read, Residue::Clean);
-        batch.items.clear();
-        batch.rewritten.clear();
-        outcome
     }
 }
 

@@ -295,8 +295,7 @@ impl Session {
                 Err(error) => (Err(error), transaction.roll_back().await),
                 Ok(home) => {
                     let wrote = transaction.participants.iter().filter(|participant| participant.wrote);
-                    let groups: Vec<_> = wrote.map(|participant| participant.place.group).collect();
-                    groups.into_iter().for_each(|group| self.note_written(group));
+                    wrote.for_each(|participant| self.note_written(participant.place.group));
                     let _live = decides.then(|| cluster.live.begin(&gid));
                     let facts = self.facts.clone();
                     let context =
