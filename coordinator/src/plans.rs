@@ -4,7 +4,6 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 
-use crate::execute::Expected;
 use atoll_merge::{Prepared, Unsupported};
 use atoll_planner::directory::ShardId;
 use atoll_planner::plan::Plan;
@@ -15,6 +14,7 @@ use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 use tokio::sync::OnceCell;
 
+use crate::execute::Expected;
 use crate::facts::DatabaseFacts;
 
 /// What a plan depends on besides the text.

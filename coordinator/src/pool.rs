@@ -181,7 +181,7 @@ impl Pool {
                     pooled.lane = Some(lane);
                     return Ok(pooled);
                 }
-                Claim::Slot => return self.open(key).await,
+                Claim::Slot => return self.open(key, need).await,
                 Claim::None => {
                     let message = format!("no backend of node \"{}\" is free", self.channel.node);
                     return Err(Error::sql(sqlstate::TOO_MANY_CONNECTIONS, message));
@@ -260,7 +260,7 @@ impl Pool {
         Pooled { lane: None, key: key.clone(), pool: self.clone(), returned: false, _taken: taken }
     }
 
-    async fn open(self: &Arc<Self>, key: &LaneKey) -> Result<Pooled> {
+    async fn open(self: &Arc<Self>, key: &LaneKey, need: Need) -> Result<Pooled> {
         // The slot is given back when opening fails or is abandoned.
         let mut pooled = self.slot(key);
         let spec = LaneSpec {
@@ -268,7 +268,8 @@ impl Pool {
             role: &key.role,
             epoch: self.origin.epoch,
             replica: self.origin.replica.is_some(),
-            wait: self.limits.wait_max,
+            // The node may be full of other coordinators' lanes.
+            wait: if need == Need::Spare { Duration::ZERO } else { self.limits.wait_max },
             fence: &self.origin.fence,
         };
         let mut lane = Lane::open(&self.channel, spec).await?;

@@ -155,7 +155,8 @@ impl Engine {
         Ok(Prepared { inner: Arc::new(PreparedInner { query, inputs, parameters, schema }) })
     }
 
-    /// Runs a merge. `inputs` gives every input of the merge. The merge starts at once, on the engine's runtime; dropping the returned stream ends it and drops the inputs.
+    /// Runs a merge. `inputs` gives every input of the merge. The merge starts at once, on the engine's runtime; dropping the returned
+    /// stream ends it and drops the inputs.
     ///
     /// Rows flow through where the query allows it; sorts and groupings spill to disk. The inputs' errors come out as they are.
     ///

@@ -346,8 +346,13 @@ impl<'a> Preparer<'a> {
     ) -> Result<(Source, Option<Expr>)> {
         let mut terms = Vec::new();
         selection.into_iter().for_each(|selection| conjuncts(selection, &mut terms));
-        let (lookups, plain): (Vec<&ast::Expr>, Vec<&ast::Expr>) =
-            terms.into_iter().partition(|term| lookup(term).is_some());
+        let (mut lookups, mut plain) = (Vec::new(), Vec::new());
+        for term in terms {
+            match lookup(term) {
+                Some(lookup) => lookups.push(lookup),
+                None => plain.push(term),
+            }
+        }
         let mut compiler = Compiler { scope, parameters: self.parameters, aggregates: None };
         let (mut source, mut filter) = match source {
             Source::Join(mut join) if join.kind == JoinKind::Inner => {
@@ -369,8 +374,7 @@ impl<'a> Preparer<'a> {
             }
         };
         let width = scope.columns.len();
-        for term in lookups {
-            let Some(lookup) = lookup(term) else { continue };
+        for lookup in lookups {
             if let Some(filter) = &mut filter {
                 simplify(filter)?;
             }

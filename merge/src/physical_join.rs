@@ -26,14 +26,17 @@ struct Part {
 type Pair<'e> = (&'e Expr, &'e Expr, PgType);
 
 impl Part {
+    /// Where the node has a column of the join.
+    fn place(&self, column: usize) -> Result<usize, SqlError> {
+        let place = self.columns.iter().position(|own| *own == column);
+        place.ok_or_else(|| SqlError::new("XX000", "a column that is not there yet"))
+    }
+
     /// An expression over the join's columns as one over the node's.
     fn local(&self, expr: &Expr) -> Result<Expr> {
         let mut local = expr.clone();
         local.rewrite(&mut |expr| match expr {
-            Expr::Column(column) => match self.columns.iter().position(|own| own == column) {
-                Some(own) => Ok(Some(Expr::Column(own))),
-                None => Err(SqlError::new("XX000", "a column that is not there yet")),
-            },
+            Expr::Column(column) => self.place(*column).map(|own| Some(Expr::Column(own))),
             _ => Ok(None),
         })?;
         Ok(local)
@@ -84,7 +87,7 @@ impl Builder {
         let shown = if matches!(join.kind, JoinKind::Semi | JoinKind::Anti) { join.relations[0].width } else { width };
         let mut columns = Vec::with_capacity(shown);
         for column in 0..shown {
-            let Expr::Column(own) = joined.local(&Expr::Column(column))? else { continue };
+            let own = joined.place(column)?;
             columns.push((joined.node.column(own), joined.node.types[own]));
         }
         joined.node.project(columns)

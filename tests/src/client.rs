@@ -77,6 +77,19 @@ impl Client {
         self.simple_with_copy(sql, None)
     }
 
+    /// Runs one simple-protocol message that must succeed; the values of its first result, one a line.
+    ///
+    /// # Errors
+    /// As for [`Client::simple`], and what the server reports.
+    pub fn execute(&mut self, sql: &str) -> Result<String> {
+        let outcome = self.simple(sql)?;
+        if let Some(error) = outcome.error {
+            bail!("{sql}: {error}");
+        }
+        let values = outcome.text_rows().into_iter().flatten();
+        Ok(values.map(Option::unwrap_or_default).collect::<Vec<_>>().join("\n"))
+    }
+
     /// Runs one simple-protocol message and sends `data` when the server asks for COPY data.
     ///
     /// # Errors

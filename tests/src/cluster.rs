@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::client::Client;
 use crate::guard::Guard;
 use crate::{Target, free_port};
 
@@ -113,6 +114,14 @@ impl Cluster {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// [`Client::execute`] in the database `app`, on a connection of its own.
+    ///
+    /// # Errors
+    /// As there, and when the cluster does not let the client in.
+    pub fn execute(&self, sql: &str) -> Result<String> {
+        Client::connect(&self.target, "app")?.execute(sql)
     }
 
     /// Runs `atoll up` on the directory (again).

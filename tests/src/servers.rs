@@ -1,8 +1,11 @@
-//! The pair of servers that a comparison needs, started when first asked for and shared by a test binary's cases.
+//! The pair of servers that a comparison needs, started when first asked for and shared by a test binary's cases; and how cases run that have
+//! servers of their own.
 
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Result, anyhow};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::Target;
 use crate::cluster::{Cluster, ClusterOptions};
@@ -46,6 +49,22 @@ pub struct Pair {
 #[must_use]
 pub fn checks_itself() -> bool {
     std::env::var_os("ATOLL_TEST_PLAIN").is_some_and(|value| value != "0")
+}
+
+/// A test that has servers of its own.
+pub type Case = fn() -> Result<()>;
+
+/// Runs a test binary's cases as its arguments say; none of them when the harness checks itself.
+#[must_use]
+pub fn run_cases(cases: &'static [(&str, Case)]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Each case starts a cluster; more at once would only be slower.
+    arguments.test_threads.get_or_insert(2);
+    let cases = if checks_itself() { &[][..] } else { cases };
+    let trials = cases
+        .iter()
+        .map(|(name, case)| Trial::test(*name, move || case().map_err(|error| Failed::from(format!("{error:#}")))));
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 /// The pair until it is stopped.

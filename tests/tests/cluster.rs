@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use atoll_tests::client::Client;
 use atoll_tests::cluster::{Cluster, ClusterOptions, run_within, shown, sibling};
-use atoll_tests::servers::checks_itself;
-use libtest_mimic::{Arguments, Failed, Trial};
+use atoll_tests::servers::{Case, run_cases};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -16,9 +15,7 @@ use serde_json::Value;
 /// How long a killed process may stay away.
 const BACK_MAX: Duration = Duration::from_secs(60);
 
-type Test = fn() -> Result<()>;
-
-const TESTS: &[(&str, Test)] = &[
+const TESTS: &[(&str, Case)] = &[
     ("status_has_the_promised_keys", status_has_the_promised_keys),
     ("second_up_keeps_data", second_up_keeps_data),
     ("up_while_running_changes_nothing", up_while_running_changes_nothing),
@@ -36,31 +33,15 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // Each test starts a cluster; more at once would only be slower.
-    arguments.test_threads.get_or_insert(2);
-    let trials = if checks_itself() { &[][..] } else { TESTS };
-    let trials = trials.iter().map(|(name, test)| {
-        let test = *test;
-        Trial::test(*name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
-}
-
-fn execute(cluster: &Cluster, sql: &str) -> Result<String> {
-    let outcome = Client::connect(cluster.target(), "app")?.simple(sql)?;
-    if let Some(error) = outcome.error {
-        bail!("{sql}: {error}");
-    }
-    Ok(outcome.text_rows().first().and_then(|row| row.first().cloned().flatten()).unwrap_or_default())
+    run_cases(TESTS)
 }
 
 /// A distributed and a plain table with rows.
 fn fill(cluster: &Cluster) -> Result<()> {
-    execute(cluster, "CREATE TABLE kept (id int8 PRIMARY KEY, v text)")?;
-    execute(cluster, "INSERT INTO kept SELECT i, 'v' || i FROM generate_series(1, 100) i")?;
-    execute(cluster, "SELECT create_distributed_table('kept', 'id')")?;
-    execute(cluster, "CREATE TABLE kept_plain AS SELECT 7 AS n")?;
+    cluster.execute("CREATE TABLE kept (id int8 PRIMARY KEY, v text)")?;
+    cluster.execute("INSERT INTO kept SELECT i, 'v' || i FROM generate_series(1, 100) i")?;
+    cluster.execute("SELECT create_distributed_table('kept', 'id')")?;
+    cluster.execute("CREATE TABLE kept_plain AS SELECT 7 AS n")?;
     Ok(())
 }
 
@@ -70,7 +51,7 @@ fn check_filled(cluster: &Cluster) -> Result<()> {
         ("SELECT v FROM kept WHERE id = 42", "v42"),
         ("SELECT n FROM kept_plain", "7"),
     ] {
-        let got = execute(cluster, sql)?;
+        let got = cluster.execute(sql)?;
         ensure!(got == expected, "{sql}: {expected} expected, got {got}");
     }
     Ok(())
@@ -144,7 +125,7 @@ fn second_up_keeps_data() -> Result<()> {
     ensure!(Client::connect(cluster.target(), "app").is_err(), "it still answers after down");
     cluster.up()?;
     check_filled(&cluster)?;
-    execute(&cluster, "INSERT INTO kept VALUES (1000, 'after')")?;
+    cluster.execute("INSERT INTO kept VALUES (1000, 'after')")?;
     Ok(())
 }
 
@@ -200,7 +181,7 @@ fn killed_comes_back(which: fn(&Value) -> Result<i32>) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    execute(&cluster, "INSERT INTO kept VALUES (2000, 'after'), (2001, 'after'), (2002, 'after'), (2003, 'after')")?;
+    cluster.execute("INSERT INTO kept VALUES (2000, 'after'), (2001, 'after'), (2002, 'after'), (2003, 'after')")?;
     Ok(())
 }
 
@@ -328,7 +309,7 @@ fn replicas_take_over() -> Result<()> {
     let switched = cluster.atoll(&arguments, Duration::from_secs(60))?;
     ensure!(switched.status.success(), "{}", shown(&switched));
     check_filled(&cluster)?;
-    execute(&cluster, "INSERT INTO kept VALUES (2000, 'after'), (2001, 'after'), (2002, 'after'), (2003, 'after')")?;
+    cluster.execute("INSERT INTO kept VALUES (2000, 'after'), (2001, 'after'), (2002, 'after'), (2003, 'after')")?;
     let deadline = Instant::now() + BACK_MAX;
     loop {
         let status = cluster.status()?;

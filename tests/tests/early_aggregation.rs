@@ -1,18 +1,9 @@
 //! When a table's aggregates are computed in part before a join: EXPLAIN shows what was chosen, and the answer is the same.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use atoll_tests::client::Client;
 use atoll_tests::cluster::{Cluster, ClusterOptions};
 use atoll_tests::servers::checks_itself;
-
-fn text(client: &mut Client, sql: &str) -> Result<String> {
-    let outcome = client.simple(sql)?;
-    if let Some(error) = outcome.error {
-        bail!("{sql}: {error}");
-    }
-    let rows = outcome.text_rows().into_iter().flatten();
-    Ok(rows.map(|value| value.unwrap_or_default()).collect::<Vec<_>>().join("\n"))
-}
 
 #[test]
 fn aggregates_are_split_where_that_saves_rows() -> Result<()> {
@@ -31,20 +22,20 @@ fn aggregates_are_split_where_that_saves_rows() -> Result<()> {
         "ANALYZE fact",
         "ANALYZE dim",
     ] {
-        text(&mut client, sql)?;
+        client.execute(sql)?;
     }
     let by_few = "SELECT d.name, count(*), sum(f.n) FROM fact f JOIN dim d ON f.few = d.k GROUP BY d.name ORDER BY 1";
     let by_many = "SELECT d.name, count(*), sum(f.n) FROM fact f JOIN dim d ON f.many = d.k GROUP BY d.name ORDER BY 1";
     let small = "SELECT f.few, count(*), sum(d.weight) FROM fact f JOIN dim d ON f.few = d.k GROUP BY f.few ORDER BY 1";
     let mut answers = Vec::new();
     for (setting, grouped) in [("auto", [true, false, false]), ("always", [true; 3]), ("off", [false; 3])] {
-        text(&mut client, &format!("SET atoll.early_aggregation = '{setting}'"))?;
+        client.execute(&format!("SET atoll.early_aggregation = '{setting}'"))?;
         for engine in ["auto", "postgres"] {
-            text(&mut client, &format!("SET atoll.merge_engine = '{engine}'"))?;
+            client.execute(&format!("SET atoll.merge_engine = '{engine}'"))?;
             for (sql, grouped) in [by_few, by_many, small].into_iter().zip(grouped) {
-                let plan = text(&mut client, &format!("EXPLAIN ANALYZE {sql}"))?;
+                let plan = client.execute(&format!("EXPLAIN ANALYZE {sql}"))?;
                 ensure!(plan.contains("GROUP BY 1") == grouped, "{setting}, {engine}: {sql}\n{plan}");
-                answers.push((sql, text(&mut client, sql)?));
+                answers.push((sql, client.execute(sql)?));
             }
         }
     }

@@ -5,10 +5,8 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use atoll_tests::client::Client;
 use atoll_tests::cluster::{Cluster, ClusterOptions, shown};
-use atoll_tests::servers::checks_itself;
-use libtest_mimic::{Arguments, Failed, Trial};
+use atoll_tests::servers::{Case, run_cases};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -18,9 +16,7 @@ const CHANGE_MAX: Duration = Duration::from_secs(90);
 const COMMAND_MAX: Duration = Duration::from_secs(120);
 const ROWS: &str = "500";
 
-type Test = fn() -> Result<()>;
-
-const TESTS: &[(&str, Test)] = &[
+const TESTS: &[(&str, Case)] = &[
     ("replicas_stream_and_the_next_start_keeps_the_primaries", replicas_stream_and_the_next_start_keeps_the_primaries),
     ("a_dead_machine_is_replaced_and_returns", a_dead_machine_is_replaced_and_returns),
     ("a_primary_without_its_data_becomes_a_replica", a_primary_without_its_data_becomes_a_replica),
@@ -32,15 +28,7 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // Each test starts a cluster; more at once would only be slower.
-    arguments.test_threads.get_or_insert(2);
-    let trials = if checks_itself() { &[][..] } else { TESTS };
-    let trials = trials.iter().map(|(name, test)| {
-        let test = *test;
-        Trial::test(*name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    run_cases(TESTS)
 }
 
 /// A cluster of two groups with a replica each, and a distributed table with rows.
@@ -48,22 +36,14 @@ fn start(arguments: &[&str]) -> Result<Cluster> {
     let mut options = ClusterOptions::new(2, 4);
     options.arguments = ["--replicas", "1"].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
     let cluster = Cluster::start_with(&options)?;
-    execute(&cluster, "CREATE TABLE kept (id int8 PRIMARY KEY)")?;
-    execute(&cluster, "SELECT create_distributed_table('kept', 'id')")?;
-    execute(&cluster, &format!("INSERT INTO kept SELECT generate_series(1, {ROWS})"))?;
+    cluster.execute("CREATE TABLE kept (id int8 PRIMARY KEY)")?;
+    cluster.execute("SELECT create_distributed_table('kept', 'id')")?;
+    cluster.execute(&format!("INSERT INTO kept SELECT generate_series(1, {ROWS})"))?;
     Ok(cluster)
 }
 
-fn execute(cluster: &Cluster, sql: &str) -> Result<String> {
-    let outcome = Client::connect(cluster.target(), "app")?.simple(sql)?;
-    if let Some(error) = outcome.error {
-        bail!("{sql}: {error}");
-    }
-    Ok(outcome.text_rows().first().and_then(|row| row.first().cloned().flatten()).unwrap_or_default())
-}
-
 fn check_rows(cluster: &Cluster) -> Result<()> {
-    let count = execute(cluster, "SELECT count(*) FROM kept")?;
+    let count = cluster.execute("SELECT count(*) FROM kept")?;
     ensure!(count == ROWS, "{count} rows of {ROWS}");
     Ok(())
 }
@@ -155,11 +135,11 @@ fn a_dead_machine_is_replaced_and_returns() -> Result<()> {
         let hold = kill_machine(&cluster, group, &format!("{group}-n1"))?;
         wait_for_roles(&cluster, group, &format!("{group}-n1 none, {group}-n2 primary"))?;
         check_rows(&cluster)?;
-        execute(&cluster, "BEGIN; DELETE FROM kept WHERE id < 100; ROLLBACK")?;
+        cluster.execute("BEGIN; DELETE FROM kept WHERE id < 100; ROLLBACK")?;
         fs::remove_file(hold)?;
         wait_for_roles(&cluster, group, &format!("{group}-n1 replica, {group}-n2 primary"))?;
     }
-    let story = execute(&cluster, "SELECT string_agg(kind, ' ' ORDER BY at) FROM atoll.events WHERE node = 'g2-n2'")?;
+    let story = cluster.execute("SELECT string_agg(kind, ' ' ORDER BY at) FROM atoll.events WHERE node = 'g2-n2'")?;
     ensure!(story.contains("lease_won promoted established serving"), "{story}");
     // Any node may be the primary at the next start.
     cluster.down()?;
@@ -183,7 +163,7 @@ fn nodes_come_and_go() -> Result<()> {
     ensure!(roles(&cluster, "g2")? == "g2-n1 primary, g2-n2 replica, g2-n3 replica", "{}", roles(&cluster, "g2")?);
     let added = nodes(&cluster, "g2")?.pop().context("no node")?;
     ensure!(added["zone"] == "far" && added["capacity"] == 3.0, "{added}");
-    ensure!(execute(&cluster, "SELECT role FROM atoll.nodes WHERE node = 'g2-n3'")? == "replica", "not in atoll.nodes");
+    ensure!(cluster.execute("SELECT role FROM atoll.nodes WHERE node = 'g2-n3'")? == "replica", "not in atoll.nodes");
 
     let said = refused(&cluster, &["node", "add", "--group", "g9"])?;
     ensure!(said.contains("g9") && said.contains("g1, g2"), "{said}");
@@ -201,7 +181,7 @@ fn nodes_come_and_go() -> Result<()> {
     for gone in [pid(&gone["pid"])?, pid(&gone["agent"]["pid"])?] {
         ensure!(kill(gone, None).is_err(), "process {gone} of the removed node is alive");
     }
-    ensure!(execute(&cluster, "SELECT count(*) FROM atoll.nodes WHERE node = 'g2-n2'")? == "0", "still in atoll.nodes");
+    ensure!(cluster.execute("SELECT count(*) FROM atoll.nodes WHERE node = 'g2-n2'")? == "0", "still in atoll.nodes");
     check_rows(&cluster)?;
 
     cluster.down()?;
@@ -221,8 +201,8 @@ fn a_switchover_loses_nothing() -> Result<()> {
         wait_for_roles(&cluster, group, &format!("{group}-n1 replica, {group}-n2 primary"))?;
     }
     check_rows(&cluster)?;
-    execute(&cluster, "INSERT INTO kept SELECT generate_series(-50, -1)")?;
-    execute(&cluster, "DELETE FROM kept WHERE id < 0")?;
+    cluster.execute("INSERT INTO kept SELECT generate_series(-50, -1)")?;
+    cluster.execute("DELETE FROM kept WHERE id < 0")?;
     let said = refused(&cluster, &["group", "switchover", "g2", "--to", "g2-n9"])?;
     ensure!(said.contains("g2-n9"), "{said}");
 

@@ -3,21 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use atoll_tests::client::Client;
 use atoll_tests::cluster::{Cluster, ClusterOptions};
 use atoll_tests::servers::checks_itself;
 
 const ROWS: u32 = 3_000;
-
-fn text(client: &mut Client, sql: &str) -> Result<String> {
-    let outcome = client.simple(sql)?;
-    if let Some(error) = outcome.error {
-        bail!("{sql}: {error}");
-    }
-    let rows = outcome.text_rows().into_iter().flatten();
-    Ok(rows.map(|value| value.unwrap_or_default()).collect::<Vec<_>>().join("\n"))
-}
 
 fn fails(client: &mut Client, sql: &str, sqlstate: &str) -> Result<()> {
     let error = client.simple(sql)?.error.with_context(|| format!("{sql} succeeded"))?;
@@ -38,40 +29,40 @@ fn several_fragments_of_a_group() -> Result<()> {
     };
     let cluster = Cluster::start_with(&options)?;
     let mut client = Client::connect(cluster.target(), "app")?;
-    text(&mut client, "CREATE TABLE t (id int PRIMARY KEY, v int)")?;
-    text(&mut client, "SELECT create_distributed_table('t', 'id')")?;
-    text(&mut client, &format!("INSERT INTO t SELECT i, i % 100 FROM generate_series(1, {ROWS}) i"))?;
+    client.execute("CREATE TABLE t (id int PRIMARY KEY, v int)")?;
+    client.execute("SELECT create_distributed_table('t', 'id')")?;
+    client.execute(&format!("INSERT INTO t SELECT i, i % 100 FROM generate_series(1, {ROWS}) i"))?;
 
-    let plan = text(&mut client, "EXPLAIN ANALYZE SELECT v, count(*) FROM t GROUP BY v")?;
+    let plan = client.execute("EXPLAIN ANALYZE SELECT v, count(*) FROM t GROUP BY v")?;
     ensure!(plan.contains("by 3 fragments of 1 groups"), "{plan}");
-    let groups = text(&mut client, "SELECT v, count(*) FROM t WHERE v < 2 GROUP BY v ORDER BY v")?;
+    let groups = client.execute("SELECT v, count(*) FROM t WHERE v < 2 GROUP BY v ORDER BY v")?;
     ensure!(groups == "0\n30\n1\n30", "{groups}");
-    let first = text(&mut client, "SELECT id FROM t ORDER BY id DESC LIMIT 2")?;
+    let first = client.execute("SELECT id FROM t ORDER BY id DESC LIMIT 2")?;
     ensure!(first == "3000\n2999", "{first}");
 
     // What a transaction has written itself, only its own backends see.
-    text(&mut client, "BEGIN")?;
-    text(&mut client, "INSERT INTO t VALUES (0, 0)")?;
-    ensure!(text(&mut client, "SELECT count(*) FROM t")? == "3001", "the transaction's own row is missing");
-    text(&mut client, "ROLLBACK")?;
-    let locked = text(&mut client, "SELECT id FROM t WHERE v = 7 ORDER BY id LIMIT 1 FOR UPDATE")?;
+    client.execute("BEGIN")?;
+    client.execute("INSERT INTO t VALUES (0, 0)")?;
+    ensure!(client.execute("SELECT count(*) FROM t")? == "3001", "the transaction's own row is missing");
+    client.execute("ROLLBACK")?;
+    let locked = client.execute("SELECT id FROM t WHERE v = 7 ORDER BY id LIMIT 1 FOR UPDATE")?;
     ensure!(locked == "7", "{locked}");
 
     // Errors and cancels leave nothing open: no lock stands in the way afterwards.
     fails(&mut client, "SELECT sum(1 / (v - 5)) FROM t", "22012")?;
-    text(&mut client, "SET statement_timeout = '300ms'")?;
+    client.execute("SET statement_timeout = '300ms'")?;
     let long = "SELECT count(*) FROM t WHERE (SELECT sum(s) FROM generate_series(1, 1000000 + t.v) s) > 0";
     fails(&mut client, long, "57014")?;
-    text(&mut client, "RESET statement_timeout")?;
+    client.execute("RESET statement_timeout")?;
     moved_rows_are_seen_once(&cluster, &mut client)?;
-    text(&mut client, "SET lock_timeout = '5s'")?;
-    text(&mut client, "ALTER TABLE t ADD COLUMN w int")?;
+    client.execute("SET lock_timeout = '5s'")?;
+    client.execute("ALTER TABLE t ADD COLUMN w int")?;
     Ok(())
 }
 
 /// Amounts move between shards while they are added up: each sum is of one point in time.
 fn moved_rows_are_seen_once(cluster: &Cluster, client: &mut Client) -> Result<()> {
-    let total = text(client, "SELECT sum(v) FROM t")?;
+    let total = client.execute("SELECT sum(v) FROM t")?;
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let writer = scope.spawn(|| -> Result<()> {
@@ -80,13 +71,15 @@ fn moved_rows_are_seen_once(cluster: &Cluster, client: &mut Client) -> Result<()
             while !done.load(Ordering::SeqCst) {
                 let (one, other) = (1 + next % ROWS, 1 + (next * 7 + 3) % ROWS);
                 next += 1;
-                text(&mut writer, &format!("BEGIN; UPDATE t SET v = v + 1 WHERE id = {one}; UPDATE t SET v = v - 1 WHERE id = {other}; COMMIT"))?;
+                writer.execute(&format!(
+                    "BEGIN; UPDATE t SET v = v + 1 WHERE id = {one}; UPDATE t SET v = v - 1 WHERE id = {other}; COMMIT"
+                ))?;
             }
             Ok(())
         });
         let mut outcome = Ok(());
         for _ in 0..50 {
-            match text(client, "SELECT sum(v) FROM t") {
+            match client.execute("SELECT sum(v) FROM t") {
                 Ok(sum) if sum == total => {}
                 Ok(sum) => outcome = Err(anyhow::anyhow!("{sum} instead of {total}")),
                 Err(error) => outcome = Err(error),

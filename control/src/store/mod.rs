@@ -52,8 +52,8 @@ pub struct TlsFiles {
 
 /// A client of the lease store. Connects when it is first used, and again by itself; the current tokio runtime drives it.
 ///
-/// `endpoints` are host:port, those of etcd with TLS https://host:port, for which `tls` is; `prefix` stands before all keys in etcd, `token` goes with all calls to the arbiter. Calls that no endpoint
-/// answers within `call_timeout` end as [`StoreError::Unreachable`].
+/// `endpoints` are host:port, those of etcd with TLS https://host:port, for which `tls` is; `prefix` stands before all keys in etcd, `token`
+/// goes with all calls to the arbiter. Calls that no endpoint answers within `call_timeout` end as [`StoreError::Unreachable`].
 ///
 /// # Errors
 /// [`OpenError`]; an endpoint that cannot be reached is none.

@@ -23,6 +23,7 @@ fn nodes_of(keeper: &Keeper, group: &str) -> Result<Vec<NodeReport>, Status> {
     let nodes: Vec<NodeReport> = keeper.nodes().into_iter().filter(|report| report.group == group).collect();
     if nodes.is_empty() {
         let mut groups: Vec<String> = keeper.nodes().into_iter().map(|report| report.group).collect();
+        groups.sort();
         groups.dedup();
         return Err(Status::not_found(format!("there is no group \"{group}\"; groups are: {}", groups.join(", "))));
     }

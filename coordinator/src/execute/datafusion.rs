@@ -61,6 +61,17 @@ pub(super) struct Ready {
     pub description: Arc<Description>,
 }
 
+impl Ready {
+    /// In the simple protocol the description comes with the first rows: an error before them comes alone.
+    pub fn described(&self, ask: Ask<'_>) -> Option<BytesMut> {
+        ask.describes().then(|| {
+            let mut frames = BytesMut::new();
+            push_description(self.description.columns.as_deref(), &[], &mut frames);
+            frames
+        })
+    }
+}
+
 impl Session {
     /// Runs the merge in DataFusion, if all of it is on the verified list and its results can be printed as PostgreSQL would.
     ///
@@ -74,10 +85,7 @@ impl Session {
         ask: Ask<'_>,
         forced: bool,
     ) -> Result<Attempt> {
-        let bound = match ask {
-            Ask::Simple => None,
-            Ask::Bound(bound) => Some(bound),
-        };
+        let bound = ask.bound();
         let ready = match self.ready_for_datafusion(merge, columns, statement, bound).await? {
             Ok(ready) => ready,
             Err(reason) => return Ok(Attempt::Unsupported(reason)),
@@ -90,32 +98,28 @@ impl Session {
             return self.merge_by_several(merge, &ready, ask, hands).await;
         }
         let start = Instant::now();
-        let Ready { merge: merge_bound, formats, encoder, description, .. } = ready;
-        let (fragment, formats) = (&merge.fragments[0], &formats[0]);
+        let fragment = &merge.fragments[0];
         let engine = self.worker.cluster.merge.clone();
 
         let groups = self.group_fragments(fragment, bound).await?;
         let version = self.facts().id;
         let requests: Vec<_> = groups
-            .iter()
-            .map(|part| (part.group, self.fragment_parameters(bound, part.group)))
-            .zip(groups.iter().map(|part| part.sql.clone()))
-            .map(|((group, parameters), sql)| (group, request(sql, parameters, formats, version)))
+            .into_iter()
+            .map(|part| {
+                let parameters = self.fragment_parameters(bound, part.group);
+                (part.group, request(part.sql, parameters, &ready.formats[0], version))
+            })
             .collect();
-        let mut lanes = self.scatter_lanes(groups.iter().map(|part| part.group)).await?;
-        // In the simple protocol the description comes with the first rows: an error before them comes alone.
-        let described = ask.describes().then(|| {
-            let mut frames = BytesMut::new();
-            push_description(description.columns.as_deref(), &[], &mut frames);
-            frames
-        });
+        let mut lanes = self.scatter_lanes(requests.iter().map(|(group, _)| *group)).await?;
+        let described = ready.described(ask);
         self.tier = Tier::DataFusion;
 
         let cancel = self.cancel.clone();
         let Run { sent, outcome, .. } = {
             let borrowed = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
             let input = (fragment.name.as_str(), with_lanes(requests, borrowed)?);
-            run(&engine, &merge_bound, input, Vec::new(), &cancel, (&encoder, &mut self.client, described)).await
+            let output = (&ready.encoder, &mut self.client, described);
+            run(&engine, &ready.merge, input, Vec::new(), &cancel, output).await
         };
         self.note_long(fragment, start.elapsed());
         let too_large = sent == 0 && matches!(&outcome, Err(error) if error.sqlstate() == OUT_OF_MEMORY);

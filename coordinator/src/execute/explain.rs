@@ -54,10 +54,7 @@ impl Session {
     pub async fn explain(&mut self, explain: &Explain, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
         let (head, text) = statement.text.split_at(explain.start);
         let inner = self.plan(text, &statement.types).await?;
-        let bound = match ask {
-            Ask::Simple => None,
-            Ask::Bound(bound) => Some(bound),
-        };
+        let bound = ask.bound();
         let merge = match &inner.plan {
             Plan::Sharded(sharded) => {
                 let route = self.route(sharded.colocation, sharded.key_type, &sharded.keys, bound).await?;

@@ -161,10 +161,7 @@ impl Session {
                 None => return Err(null()),
             },
         };
-        let bound = match ask {
-            Ask::Simple => None,
-            Ask::Bound(bound) => Some(bound),
-        };
+        let bound = ask.bound();
         if let (&KeySource::Parameter(index), Some(bound)) = (&source, bound)
             && bound.parameters.get(index).is_some_and(Option::is_none)
         {

@@ -12,7 +12,6 @@ use atoll_proto::v1;
 use atoll_wire::backend;
 use atoll_wire::oid;
 use atoll_wire::rows::{self, IpcReader};
-use bytes::BytesMut;
 use futures_util::future::join_all;
 
 use super::datafusion::{Attempt, BEYOND_ARROW, OUT_OF_MEMORY, Ready, Run, merge_error, run, with_lanes};
@@ -20,7 +19,7 @@ use super::limit::{Candidate, Known, apply};
 use super::scatter::{GroupFragment, discard_rest, next_batch, request};
 use crate::error::{Error, Result};
 use crate::lane::Lane;
-use crate::session::extended::{Bound, push_description};
+use crate::session::extended::Bound;
 use crate::session::simple::Ask;
 use crate::session::slow::FragmentWork;
 use crate::session::transaction::Transaction;
@@ -50,10 +49,7 @@ impl Session {
         ask: Ask<'_>,
         forced: bool,
     ) -> Result<Attempt> {
-        let bound = match ask {
-            Ask::Simple => None,
-            Ask::Bound(bound) => Some(bound),
-        };
+        let bound = ask.bound();
         if let Some(reason) = self.unjoinable(merge, &ready) {
             return Ok(Attempt::Unsupported(reason));
         }
@@ -222,17 +218,24 @@ impl Session {
         Err(Error::internal("a merge without inputs"))
     }
 
+    /// After a run whose lanes are free again: the end of its answer, or whether PostgreSQL may still merge.
+    pub(super) fn after_run(&mut self, Run { sent, outcome, .. }: Run, alone: bool) -> Result<Attempt> {
+        if let Err(error) = outcome {
+            return self.unless_postgres_can(error, sent, alone);
+        }
+        backend::command_complete(&format!("SELECT {sent}"), &mut self.client.output);
+        Ok(Attempt::Answered)
+    }
+
     /// After `error`, and so many rows sent: whether PostgreSQL may still merge.
-    pub(super) fn unless_postgres_can(&mut self, error: Error, sent: u64, alone: bool) -> Result<Attempt> {
+    fn unless_postgres_can(&mut self, error: Error, sent: u64, alone: bool) -> Result<Attempt> {
         self.work.fragments.clear();
-        let too_large = error.sqlstate() == OUT_OF_MEMORY;
         let reason = match error.sqlstate() {
-            _ if sent > 0 => return Err(error),
-            OUT_OF_MEMORY => "more rows than it may hold in memory",
-            BEYOND_ARROW | DENIED if alone => "what PostgreSQL says of an input",
+            OUT_OF_MEMORY if sent == 0 => "more rows than it may hold in memory",
+            BEYOND_ARROW | DENIED if sent == 0 && alone => "what PostgreSQL says of an input",
             _ => return Err(error),
         };
-        if too_large || alone { Ok(Attempt::Unsupported(reason.to_owned())) } else { Err(error) }
+        Ok(Attempt::Unsupported(reason.to_owned()))
     }
 
     /// What each group runs for an input: a fragment, or behind those a table at home.
@@ -314,31 +317,23 @@ impl Session {
     ) -> Result<(u64, Attempt)> {
         let engine = self.worker.cluster.merge.clone();
         let mut lanes = self.scatter_lanes(requests.iter().map(|(group, _)| *group)).await?;
-        let described = ask.describes().then(|| {
-            let mut frames = BytesMut::new();
-            push_description(ready.description.columns.as_deref(), &[], &mut frames);
-            frames
-        });
+        let described = ready.described(ask);
         self.tier = Tier::DataFusion;
         let cancel = self.cancel.clone();
-        let Run { fetched, sent, outcome } = {
+        let done = {
             let borrowed = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
             let output = (&ready.encoder, &mut self.client, described);
             run(&engine, &ready.merge, (name, with_lanes(requests, borrowed)?), others, &cancel, output).await
         };
         for lane in Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes).into_values() {
-            if outcome.is_err() && lane.busy {
+            if done.outcome.is_err() && lane.busy {
                 leave(lane, alone).await;
             }
             cancel.leave(lane);
         }
         cancel.settled().await;
         self.let_go_all(lanes);
-        if let Err(error) = outcome {
-            return Ok((fetched, self.unless_postgres_can(error, sent, alone)?));
-        }
-        backend::command_complete(&format!("SELECT {sent}"), &mut self.client.output);
-        Ok((fetched, Attempt::Answered))
+        Ok((done.fetched, self.after_run(done, alone)?))
     }
 }
 

@@ -152,10 +152,7 @@ impl Session {
             Some("always") => return Ok(Some(grouped)),
             _ => {}
         }
-        let bound = match ask {
-            Ask::Simple => None,
-            Ask::Bound(bound) => Some(bound),
-        };
+        let bound = ask.bound();
         let rows = self.expected_rows(&merge.fragments[*fragment], bound, &[]).await?;
         if rows < ROWS_WORTH_GROUPING {
             return Ok(None);

@@ -47,10 +47,7 @@ impl Session {
     /// # Errors
     /// The statement's.
     pub async fn sharded(&mut self, sharded: &Sharded, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<()> {
-        let bound = match ask {
-            Ask::Simple => None,
-            Ask::Bound(bound) => Some(bound),
-        };
+        let bound = ask.bound();
         let route = match self.route(sharded.colocation, sharded.key_type, &sharded.keys, bound).await {
             Ok(route) => route,
             Err(error) if bound.is_none() && error.sqlstate() == "42P02" => {

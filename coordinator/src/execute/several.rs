@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 use atoll_planner::directory::{ColocationId, GroupIndex};
 use atoll_planner::plan::{Access, Fragment, Merge, Plan};
 use atoll_proto::v1;
-use atoll_wire::backend;
-use bytes::BytesMut;
 
-use super::datafusion::{Attempt, Ready, Run, run};
+use super::datafusion::{Attempt, Ready, run};
 use super::join::leave;
 use super::limit::Expected;
 use super::scatter::{GroupFragment, request};
@@ -19,7 +17,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::lane::Lane;
 use crate::place::Place;
 use crate::plans::Statement;
-use crate::session::extended::{Bound, push_description};
+use crate::session::extended::Bound;
 use crate::session::simple::Ask;
 use crate::session::slow::FragmentWork;
 use crate::session::transaction::Transaction;
@@ -147,10 +145,7 @@ impl Session {
         ask: Ask<'_>,
         hands: usize,
     ) -> Result<Attempt> {
-        let bound = match ask {
-            Ask::Simple => None,
-            Ask::Bound(bound) => Some(bound),
-        };
+        let bound = ask.bound();
         let start = Instant::now();
         let shards = self.group_shards(fragment, bound).await?;
         let mut lanes = self.scatter_lanes(shards.keys().copied()).await?;
@@ -245,11 +240,7 @@ impl Session {
             })
             .collect();
         let engine = self.worker.cluster.merge.clone();
-        let described = ask.describes().then(|| {
-            let mut frames = BytesMut::new();
-            push_description(ready.description.columns.as_deref(), &[], &mut frames);
-            frames
-        });
+        let described = ready.described(ask);
         self.tier = Tier::DataFusion;
         let cancel = self.cancel.clone();
         let mut own = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, lanes);
@@ -274,22 +265,17 @@ impl Session {
         }
         let output = (&ready.encoder, &mut self.client, described);
         let name = fragment.name.as_str();
-        let Run { fetched, sent, outcome } =
-            run(&engine, &ready.merge, (name, borrowed), Vec::new(), &cancel, output).await;
+        let done = run(&engine, &ready.merge, (name, borrowed), Vec::new(), &cancel, output).await;
         let own = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, lanes).into_values();
         let beside = others.iter_mut().flat_map(|other| &mut other.participants);
         for lane in own.chain(beside.map(|participant| &mut *participant.lane)) {
-            if outcome.is_err() && lane.busy {
+            if done.outcome.is_err() && lane.busy {
                 leave(lane, true).await;
             }
             cancel.leave(lane);
         }
         cancel.settled().await;
-        if let Err(error) = outcome {
-            return Ok((fetched, self.unless_postgres_can(error, sent, true)?));
-        }
-        backend::command_complete(&format!("SELECT {sent}"), &mut self.client.output);
-        Ok((fetched, Attempt::Answered))
+        Ok((done.fetched, self.after_run(done, true)?))
     }
 }
 

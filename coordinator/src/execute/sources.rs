@@ -141,10 +141,7 @@ impl Session {
         if self.is_read_only() {
             return Err(Error::sql("25006", format!("cannot execute {} in a read-only transaction", write.verb)));
         }
-        let bound = match ask {
-            Ask::Simple => None,
-            Ask::Bound(bound) => Some(bound),
-        };
+        let bound = ask.bound();
         let shards = match self.route(plan.colocation, plan.key_type, &plan.keys, bound).await? {
             Route::One(shard) => vec![shard],
             Route::Many(shards) => shards,

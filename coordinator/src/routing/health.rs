@@ -148,7 +148,7 @@ impl Health {
     }
 
     /// Looks at a node beside the others of its group.
-    pub fn look(&mut self, others: &[Self], now: Instant) -> Option<Change> {
+    pub fn look(&mut self, others: &[&Self], now: Instant) -> Option<Change> {
         if self.ejections > 0
             && self.back_since.is_some_and(|since| now.saturating_duration_since(since) > FORGIVEN_AFTER)
         {
@@ -175,13 +175,13 @@ impl Health {
         Some(Change::Ejected)
     }
 
-    fn is_stuck(&self, others: &[Self], now: Instant) -> bool {
+    fn is_stuck(&self, others: &[&Self], now: Instant) -> bool {
         self.asked.is_some_and(|asked| now.saturating_duration_since(asked) > STUCK_AFTER)
             && others.iter().any(|other| other.is_quick(now))
     }
 
-    fn is_late(&self, others: &[Self], now: Instant) -> bool {
-        let others: Vec<&Self> = others.iter().filter(|other| other.is_quick(now)).collect();
+    fn is_late(&self, others: &[&Self], now: Instant) -> bool {
+        let others: Vec<&Self> = others.iter().copied().filter(|other| other.is_quick(now)).collect();
         let limit = |usual: Vec<Duration>| Some(LATE_MIN.max(nine_in_ten(usual)? * LATE_FACTOR));
         let late = |samples: &Samples, limit: Duration| samples.recent(now).filter(|took| *took > limit).count();
         let Some(most) = limit(others.iter().flat_map(|other| other.probes.recent(now)).collect()) else {
@@ -254,16 +254,18 @@ mod tests {
                         // It may be able to answer by now.
                         self.due[index] = delay(index, since).map(|delay| self.now + delay);
                     }
-                    let others: Vec<Health> = self
+                    let mut node = std::mem::take(&mut self.nodes[index]);
+                    let others: Vec<&Health> = self
                         .nodes
                         .iter()
                         .enumerate()
                         .filter(|(other, _)| *other != index)
-                        .map(|(_, node)| node.clone())
+                        .map(|(_, node)| node)
                         .collect();
-                    if let Some(change) = self.nodes[index].look(&others, self.now) {
+                    if let Some(change) = node.look(&others, self.now) {
                         changes.push((since, index, change));
                     }
+                    self.nodes[index] = node;
                 }
                 self.now += TICK;
                 self.tick += 1;

@@ -128,7 +128,7 @@ impl Target {
     }
 
     /// Looks at it beside the other nodes of its group.
-    pub(super) fn look(&self, others: &[Health]) {
+    pub(super) fn look(&self, others: &[&Health]) {
         let Some(change) = lock(&self.conduct.health).look(others, Instant::now()) else { return };
         let (group, node) = (self.group.as_str(), self.node.name.as_str());
         match change {
@@ -311,12 +311,8 @@ impl Routing {
         for targets in self.now.load().values() {
             let health: Vec<Health> = targets.iter().map(|target| target.health()).collect();
             for (index, target) in targets.iter().enumerate().filter(|(_, target)| !target.is_primary) {
-                let others: Vec<Health> = health
-                    .iter()
-                    .enumerate()
-                    .filter(|(other, _)| *other != index)
-                    .map(|(_, health)| health.clone())
-                    .collect();
+                let others: Vec<&Health> =
+                    health.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, health)| health).collect();
                 target.look(&others);
             }
         }

@@ -244,10 +244,7 @@ impl Session {
         sharded: &Sharded,
         ask: Ask<'_>,
     ) -> Result<Option<(Shard, Arc<str>, Option<String>)>> {
-        let bound = match ask {
-            Ask::Simple => None,
-            Ask::Bound(bound) => Some(bound),
-        };
+        let bound = ask.bound();
         match self.route(sharded.colocation, sharded.key_type, &sharded.keys, bound).await? {
             Route::One(shard) => {
                 let (path, sql) = self.on_shard(sharded, shard.id);

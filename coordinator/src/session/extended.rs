@@ -1,24 +1,19 @@
-//! The extended protocol: statements and portals, messages in batches up to Sync or Flush.
+//! The extended protocol: its messages, in batches up to Sync or Flush.
 //!
-//! Parse is answered from the plan cache, where PostgreSQL's own description of the statement is kept. Messages for one backend are
-//! gathered and travel together; the backend knows statements by the coordinator's names, so that pooled backends keep them.
+//! Parse is answered from the plan cache, where PostgreSQL's own description of the statement is kept.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
-use atoll_planner::directory::ShardId;
 use atoll_planner::plan::{Access, Plan, Residue};
 use atoll_wire::backend::{self, Column};
 use atoll_wire::frames::Frame;
-use atoll_wire::frontend::{self, Bind, Close, Describe, Execute, Parse, format_of, tag};
+use atoll_wire::frontend::{Bind, Close, Describe, Execute, Parse, format_of, tag};
 use bytes::{Bytes, BytesMut};
 
-use super::reads::Route;
-use super::relay::{CopyEnd, Expect, Rewritten, TextThere};
-use super::simple::Ask;
-use super::{Held, Session};
-use crate::error::{Error, Loss, Result, sqlstate};
+use super::Session;
+use super::batch::{Batch, Item};
+use super::portals::{Portal, PortalState};
+use crate::error::{Error, Result, sqlstate};
 use crate::place::Place;
 use crate::plans::{Description, Statement};
 
@@ -67,69 +62,6 @@ impl Bound {
     /// The type of parameter `index` (from 0); 0 when it is not known.
     pub fn type_of(&self, index: usize) -> u32 {
         self.types.get(index).copied().unwrap_or(0)
-    }
-}
-
-/// A portal, and where it lives.
-pub struct Portal {
-    statement: Arc<Statement>,
-    bound: Arc<Bound>,
-    state: PortalState,
-}
-
-#[derive(Clone, PartialEq)]
-enum PortalState {
-    /// Known here only: its statement is the coordinator's to run.
-    Here,
-    /// Bound on this place's backend under its own name.
-    There(Place, Arc<str>),
-    /// Its rows, all of them, with the first that has not been sent, and the command tag.
-    Rows(Arc<Vec<Bytes>>, usize, String),
-    Done,
-}
-
-/// Messages on their way to one backend, not yet sent: which form they take depends on the backend.
-struct Batch {
-    /// Where to, and under which search_path.
-    site: Option<(Place, Arc<str>)>,
-    items: Vec<Item>,
-    access: Access,
-    residue: Residue,
-    /// The statements bound so far whose text there is a shard's.
-    rewritten: Vec<(Arc<Statement>, ShardId)>,
-    /// The last statement that was bound or sent to run.
-    last: Option<Arc<Statement>>,
-}
-
-enum Item {
-    /// Frames of the coordinator's own, in their place among the answers.
-    Local(Bytes),
-    Bind {
-        statement: Arc<Statement>,
-        id: u64,
-        rendered_for: Option<ShardId>,
-        bound: Arc<Bound>,
-        portal: String,
-    },
-    Describe(String),
-    Execute(String, i32),
-    Close(String),
-}
-
-impl Batch {
-    fn new() -> Self {
-        Self {
-            site: None,
-            items: Vec::new(),
-            access: Access::Read,
-            residue: Residue::Clean,
-            rewritten: Vec::new(),
-            last: None,
-        }
-    }
-
-    fn is_for(&self, place: Place) -> bool {
-        self.site.as_ref().is_some_and(|(site, _)| *site == place)
     }
 }
 
@@ -256,22 +188,6 @@ impl Session {
             _ => {}
         }
         Ok(())
-    }
-
-    /// Whether something must not be begun before the answers that are due (it could fail, or run elsewhere).
-    fn needs_order(&self, batch: &Batch) -> bool {
-        !batch.items.is_empty() && self.transaction.is_some()
-    }
-
-    /// Frames of the coordinator's own, in their place among those of the backend.
-    fn local(&mut self, batch: &mut Batch, build: impl FnOnce(&mut BytesMut)) {
-        if batch.items.is_empty() {
-            build(&mut self.client.output);
-        } else {
-            let mut frames = BytesMut::new();
-            build(&mut frames);
-            batch.items.push(Item::Local(frames.freeze()));
-        }
     }
 
     /// Parse: the statement is planned, and described by PostgreSQL the first time it is seen.
@@ -418,146 +334,6 @@ impl Session {
         self.plan(&statement.text, &statement.types).await
     }
 
-    /// The batch's messages for a backend, which is told statements first that it does not know; and what is due for them.
-    fn encode(
-        &mut self,
-        batch: &Batch,
-        held: &mut Held,
-        place: Place,
-        out: &mut BytesMut,
-        due: &mut VecDeque<Expect>,
-    ) -> Result<()> {
-        let facts = self.facts.clone();
-        let lane = self.lane(held);
-        // Statements whose Parse is on its way in this very batch.
-        let mut parsed = Vec::new();
-        for item in &batch.items {
-            match item {
-                Item::Local(frames) => due.push_back(Expect::Local(frames.clone())),
-                Item::Bind { statement, id, rendered_for, bound, portal } => {
-                    let name = statement_name(*id);
-                    if !parsed.contains(id) && !lane.has_prepared(*id) {
-                        if let Some(old) = lane.evict_prepared() {
-                            frontend::close(b'S', &statement_name(old), out);
-                            due.push_back(Expect::CloseComplete { hidden: true });
-                        }
-                        let types: Vec<u32> = match facts.types.get(&place.group) {
-                            Some(map) if place != Place::CATALOG => {
-                                statement.types.iter().map(|oid| map.from_catalog(*oid)).collect()
-                            }
-                            _ => statement.types.clone(),
-                        };
-                        let rendered = rendered_for.map(|shard| statement.text_on(shard));
-                        frontend::parse(&name, rendered.as_deref().unwrap_or(&statement.text), &types, out);
-                        due.push_back(Expect::ParseComplete { register: Some(*id), hidden: true });
-                        parsed.push(*id);
-                    }
-                    frontend::bind_renamed(&bound.frame, portal, &name, out)?;
-                    due.push_back(Expect::BindComplete { hidden: false });
-                }
-                Item::Describe(portal) => {
-                    frontend::describe(b'P', portal, out);
-                    due.push_back(Expect::Description { hide_no_data: false });
-                }
-                Item::Execute(portal, max_rows) => {
-                    frontend::execute(portal, *max_rows, out);
-                    due.push_back(Expect::Execute);
-                }
-                Item::Close(portal) => {
-                    frontend::close(b'P', portal, out);
-                    due.push_back(Expect::CloseComplete { hidden: false });
-                }
-            }
-        }
-        frontend::sync(out);
-        due.push_back(Expect::Ready);
-        Ok(())
-    }
-
-    /// Makes the batch's messages go to `place`; those for another one are sent and answered first.
-    async fn engage(&mut self, batch: &mut Batch, place: Place, path: &Arc<str>) -> Result<()> {
-        if batch.site.as_ref().is_some_and(|(site, known)| *site == place && known == path) {
-            return Ok(());
-        }
-        self.drain(batch).await?;
-        batch.site = Some((place, path.clone()));
-        Ok(())
-    }
-
-    /// Sends what was gathered with a Sync and answers what is due. Outside a transaction that ends the backend's own; and a batch that
-    /// only reads, of which the client has seen nothing, is sent again when its backend is lost.
-    async fn drain(&mut self, batch: &mut Batch) -> Result<()> {
-        let Some((place, path)) = batch.site.take() else {
-            for item in batch.items.drain(..) {
-                if let Item::Local(frames) = item {
-                    self.client.push(&frames);
-                }
-            }
-            return Ok(());
-        };
-        let copy_end = if self.batch_synced { CopyEnd::SyncAgain } else { CopyEnd::FirstSync };
-        let start = Instant::now();
-        let (last, mark) = (batch.last.take(), self.client.mark());
-        let mut times = 0;
-        self.route = Route::Primary;
-        if let Some(statement) = &last {
-            self.route = self.route_of(statement);
-            self.leave_replicas(statement).await?;
-        }
-        self.used_replica = false;
-        self.runs_alone = self.transaction.is_none();
-        let outcome = loop {
-            let (mut held, prelude) = match self.hold(place, &path).await {
-                Ok(held) => held,
-                Err(error) => break Err(error),
-            };
-            let mut due: VecDeque<Expect> = (0..prelude.ready).map(|_| Expect::Prelude).collect();
-            let mut out = prelude.frames;
-            self.encode(batch, &mut held, place, &mut out, &mut due)?;
-            // Of several statements it is not known whose an error is; one that depends on the text came when they were described.
-            let one = match batch.rewritten.as_slice() {
-                [(statement, shard)] => Some(Rewritten { statement, there: TextThere::On(*shard) }),
-                _ => None,
-            };
-            let mut relayed = self.exchange(&mut held, out.freeze(), due, copy_end, one).await;
-            self.tier = super::Tier::Relay;
-            if let Err(error) = &relayed
-                && prelude.is_fresh
-                && error.loss() == Some(Loss::Unsent)
-            {
-                self.give_up(held);
-                self.wait_for_another(error).await?;
-                continue;
-            }
-            let kept = relayed.as_mut().ok().and_then(|relayed| relayed.kept.take());
-            let sql = last.as_ref().map_or("", |statement| &statement.text);
-            let outcome = self.after_relay(held, relayed, sql, batch.access, batch.residue).await;
-            match (kept, one, outcome) {
-                (kept, one, Err(error)) if self.runs_on_primary(&error, mark) => {
-                    drop((kept, one));
-                    (self.route, self.used_replica) = (Route::Primary, false);
-                }
-                (Some(fields), Some(one), _) => break Err(self.in_the_clients_text(*fields, one).await),
-                (_, _, Err(error)) if self.transaction.is_none() && error.loss().is_some() => {
-                    let Some(statement) = &last else { break Err(error) };
-                    if self.reads_again(&error, statement, mark, &mut times).await {
-                        continue;
-                    }
-                    break Err(self.outcome_of(error, statement));
-                }
-                (_, _, outcome) => break outcome,
-            }
-        };
-        self.route = Route::Primary;
-        if let Some(last) = &last {
-            self.note_time(start, last);
-        }
-        (batch.access, batch.residue) = (Access::Read, Residue::Clean);
-        batch.items.clear();
-        batch.rewritten.clear();
-        outcome
-    }
-
     async fn describe_message(&mut self, batch: &mut Batch, kind: u8, name: &str) -> Result<()> {
         if kind == b'S' {
             let statement = self.prepared(name)?.statement.clone();
@@ -580,162 +356,13 @@ impl Session {
         let (statement, bound, state) = (portal.statement.clone(), portal.bound.clone(), portal.state.clone());
         if let PortalState::There(place, portal_name) = state
             && batch.is_for(place)
-            && !self.types_differ(place)
+            && place == Place::CATALOG
         {
             batch.items.push(Item::Describe(portal_name.to_string()));
             return Ok(());
         }
         let description = self.describe(&statement).await?.clone();
         self.local(batch, |out| push_description(description.columns.as_deref(), &bound.result_formats, out));
-        Ok(())
-    }
-
-    fn types_differ(&self, place: Place) -> bool {
-        place != Place::CATALOG
-    }
-
-    /// Whether the client has portals that it may come back to.
-    pub(super) fn has_named_portals(&self) -> bool {
-        self.portals.keys().any(|name| !name.is_empty())
-    }
-
-    fn portal(&self, name: &str) -> Result<&Portal> {
-        self.portals
-            .get(name)
-            .ok_or_else(|| Error::sql(sqlstate::UNDEFINED_CURSOR, format!("portal \"{name}\" does not exist")))
-    }
-
-    async fn execute_message(&mut self, batch: &mut Batch, name: &str, max_rows: i32) -> Result<()> {
-        if let Some(place) = self.cursor_place(name) {
-            self.check_not_failed()?;
-            self.engage_again(batch, place).await?;
-            batch.items.push(Item::Execute(name.to_owned(), max_rows));
-            return Ok(());
-        }
-        let portal = self.portal(name)?;
-        let (statement, bound, state) = (portal.statement.clone(), portal.bound.clone(), portal.state.clone());
-        match state {
-            PortalState::There(place, portal_name) => {
-                self.engage_again(batch, place).await?;
-                batch.items.push(Item::Execute(portal_name.to_string(), max_rows));
-                batch.last = Some(statement);
-                Ok(())
-            }
-            PortalState::Here => {
-                self.drain(batch).await?;
-                if let Some(code) = bound.result_formats.iter().find(|code| !matches!(code, 0 | 1)) {
-                    return Err(unsupported_format(*code));
-                }
-                if max_rows > 0 && self.describe(&statement).await?.columns.is_some() {
-                    return self.start_limited(name, &statement, &bound, max_rows).await;
-                }
-                self.execute(&statement, Ask::Bound(&bound)).await?;
-                self.set_state(name, PortalState::Done);
-                Ok(())
-            }
-            PortalState::Rows(rows, next, command_tag) => {
-                self.drain(batch).await?;
-                self.send_limited(name, rows, next, command_tag, max_rows).await
-            }
-            PortalState::Done => {
-                self.drain(batch).await?;
-                Err(Error::sql("55000", format!("portal \"{name}\" cannot be run")))
-            }
-        }
-    }
-
-    /// Where an SQL cursor of this name lives, which the protocol calls a portal, too.
-    fn cursor_place(&self, name: &str) -> Option<Place> {
-        if self.portals.contains_key(name) { None } else { self.cursors.get(name).map(|cursor| cursor.place) }
-    }
-
-    /// [`Session::engage`] for a portal of an earlier batch: its lane is the transaction's, and stays as it stands.
-    async fn engage_again(&mut self, batch: &mut Batch, place: Place) -> Result<()> {
-        if batch.is_for(place) {
-            return Ok(());
-        }
-        let path = self.transaction.as_ref().and_then(|transaction| {
-            let index = transaction.position(place)?;
-            transaction.participants[index].lane.state.search_path.clone()
-        });
-        let path = path.unwrap_or_else(|| self.plain_path());
-        self.engage(batch, place, &path).await
-    }
-
-    fn set_state(&mut self, name: &str, state: PortalState) {
-        if let Some(portal) = self.portals.get_mut(name) {
-            portal.state = state;
-        }
-    }
-
-    /// A row limit on a statement the coordinator merges: its rows are kept, and sent as asked for.
-    async fn start_limited(
-        &mut self,
-        name: &str,
-        statement: &Arc<Statement>,
-        bound: &Arc<Bound>,
-        max_rows: i32,
-    ) -> Result<()> {
-        let mut rest = self.execute_into_buffer(statement, Ask::Bound(bound)).await?.freeze();
-        let mut rows = Vec::new();
-        let mut command_tag = String::new();
-        while let Some((frame_tag, length)) = atoll_wire::frames::peek(&rest) {
-            let frame = rest.split_to(length.min(rest.len()));
-            match frame_tag {
-                b'D' => rows.push(frame),
-                b'C' => command_tag = backend::decode::command_complete(&frame[5..])?.to_owned(),
-                _ => self.client.push(&frame),
-            }
-        }
-        self.send_limited(name, Arc::new(rows), 0, command_tag, max_rows).await
-    }
-
-    /// Runs a statement whose answer is not for the client as it comes.
-    ///
-    /// # Errors
-    /// The statement's.
-    pub async fn execute_into_buffer(&mut self, statement: &Arc<Statement>, ask: Ask<'_>) -> Result<BytesMut> {
-        let kept = self.client.output.split();
-        self.client.hold_output = true;
-        let outcome = Box::pin(self.execute(statement, ask)).await;
-        self.client.hold_output = false;
-        let mut produced = std::mem::replace(&mut self.client.output, kept);
-        if outcome.as_ref().is_err_and(Error::already_told) {
-            // The server's own error is among what was held back.
-            let mut frames = produced.split().freeze();
-            while let Some((frame_tag, length)) = atoll_wire::frames::peek(&frames) {
-                let frame = frames.split_to(length.min(frames.len()));
-                if matches!(frame_tag, b'E' | b'N') {
-                    self.client.push(&frame);
-                }
-            }
-        }
-        outcome.map(|()| produced)
-    }
-
-    async fn send_limited(
-        &mut self,
-        name: &str,
-        rows: Arc<Vec<Bytes>>,
-        next: usize,
-        command_tag: String,
-        max_rows: i32,
-    ) -> Result<()> {
-        let limit = if max_rows > 0 { max_rows as usize } else { usize::MAX };
-        let end = rows.len().min(next.saturating_add(limit));
-        for row in &rows[next..end] {
-            self.client.push(row);
-            self.client.flush_if_large().await?;
-        }
-        // Like PostgreSQL: exactly as many rows as asked for means there may be more.
-        if max_rows > 0 && end - next == limit {
-            backend::portal_suspended(&mut self.client.output);
-            self.set_state(name, PortalState::Rows(rows, end, command_tag));
-        } else {
-            let counted = tag_with_count(&command_tag, end - next);
-            backend::command_complete(&counted, &mut self.client.output);
-            self.set_state(name, PortalState::Rows(rows, end, command_tag));
-        }
         Ok(())
     }
 
@@ -753,21 +380,8 @@ impl Session {
     }
 }
 
-fn unsupported_format(code: i16) -> Error {
+pub(super) fn unsupported_format(code: i16) -> Error {
     Error::sql(sqlstate::INVALID_PARAMETER_VALUE, format!("unsupported format code: {code}"))
-}
-
-/// A command tag with another number of rows, where it has one.
-fn tag_with_count(command_tag: &str, rows: usize) -> String {
-    match command_tag.rsplit_once(' ') {
-        Some((verb, count)) if count.parse::<u64>().is_ok() => format!("{verb} {rows}"),
-        _ => command_tag.to_owned(),
-    }
-}
-
-/// What a backend calls a statement of the coordinator.
-pub(super) fn statement_name(id: u64) -> String {
-    format!("atoll_{id}")
 }
 
 /// RowDescription with the formats of a Bind, or NoData.

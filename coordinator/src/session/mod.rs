@@ -1,5 +1,6 @@
 //! One client's session: its messages in, the answers out, and the state PostgreSQL would keep for it.
 
+mod batch;
 pub mod cancel;
 pub mod client;
 mod cursors;
@@ -15,6 +16,7 @@ pub mod marks;
 mod own;
 mod own_settings;
 pub mod participants;
+mod portals;
 mod positions;
 mod reads;
 mod relay;
@@ -42,8 +44,9 @@ pub use login::serve;
 use self::cancel::CancelHandle;
 use self::client::Client;
 use self::cursors::{Aside, Cursor};
-use self::extended::{Portal, Prepared};
+use self::extended::Prepared;
 use self::hold::Patience;
+use self::portals::Portal;
 use self::reads::{Reads, Route, Written};
 use self::relay::Within;
 use self::settings::Settings;
@@ -293,8 +296,7 @@ impl Session {
                 Err(error) => (Err(error), transaction.roll_back().await),
                 Ok(home) => {
                     let wrote = transaction.participants.iter().filter(|participant| participant.wrote);
-                    let groups: Vec<_> = wrote.map(|participant| participant.place.group).collect();
-                    groups.into_iter().for_each(|group| self.note_written(group));
+                    wrote.for_each(|participant| self.note_written(participant.place.group));
                     let _live = decides.then(|| cluster.live.begin(&gid));
                     let facts = self.facts.clone();
                     let context =

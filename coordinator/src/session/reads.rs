@@ -192,9 +192,9 @@ impl Session {
             };
             match self.lane_of(&target, place, path, need, position).await {
                 Ok(Some(mut lane)) => {
-                    // What can be run again on another node need not be waited for.
-                    if self.runs_alone {
-                        lane.hedge(Some(self.client.progress()));
+                    // What can be run again on another node need not be waited for; a transaction cannot.
+                    if !self.runs_alone {
+                        lane.hedge(None);
                     }
                     metrics::counter!("atoll_coordinator_replica_reads_total", "node" => target.node.name.clone())
                         .increment(1);
@@ -223,7 +223,7 @@ impl Session {
         self.route == Route::Replicas && place.kind != Kind::Directory && !bound && !is_pinned
     }
 
-    /// A backend of this replica, its settings in line; `None` when it has not replayed as far as `position`.
+    /// A backend of this replica, its settings in line, that is given up when the replica is ejected; `None` when it has not replayed as far as `position`.
     async fn lane_of(
         &mut self,
         target: &Arc<Target>,
@@ -256,7 +256,6 @@ impl Session {
                 return Ok(None);
             }
         }
-        lane.hedge(None);
         Ok(Some(lane))
     }
 

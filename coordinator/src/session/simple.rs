@@ -30,7 +30,14 @@ pub enum Ask<'a> {
     Bound(&'a super::extended::Bound),
 }
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
+    pub fn bound(self) -> Option<&'a super::extended::Bound> {
+        match self {
+            Self::Simple => None,
+            Self::Bound(bound) => Some(bound),
+        }
+    }
+
     /// Whether the answer begins with a description of its rows.
     pub fn describes(&self) -> bool {
         match self {

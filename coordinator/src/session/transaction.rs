@@ -12,7 +12,7 @@ use atoll_wire::frontend;
 use bytes::BytesMut;
 use futures_util::future::join_all;
 
-use super::extended::statement_name;
+use super::batch::statement_name;
 use super::lost::{check_replicated, cut_off, cut_off_because, unknown_outcome};
 use super::marks::Clock;
 use super::settings::Settings;

@@ -205,6 +205,17 @@ impl Lab {
         }
     }
 
+    /// [`Lab::compare`], in order, of what the engine takes; whether it does.
+    pub fn compare_if_taken(&mut self, sql: &str, partitions: usize) -> Result<bool> {
+        match self.ours(sql, partitions) {
+            Ours::Refused(refused) => {
+                println!("{refused}: {sql}");
+                Ok(false)
+            }
+            ours => self.compare_with(sql, ours, true).map(|()| true),
+        }
+    }
+
     /// PostgreSQL answers `sql` as `ours` does.
     pub fn compare_with(&mut self, sql: &str, ours: Ours, ordered: bool) -> Result<()> {
         match (ours, self.theirs(sql)?) {

@@ -321,8 +321,8 @@ impl Governor {
     }
 }
 
-/// The epoch whose log a replica on this timeline has replayed: an earlier one than the group's until it has come to what the new leader wrote.
-/// Before that it may have what no later primary has.
+/// The epoch whose log a replica on this timeline has replayed: an earlier one than the group's until it has come to what the new leader
+/// wrote. Before that it may have what no later primary has.
 fn epoch_of(record: &GroupRecord, timeline: u32) -> u64 {
     record.history.iter().rev().find(|reign| reign.timeline == timeline).map_or(0, |reign| reign.epoch)
 }

@@ -267,8 +267,8 @@ impl Governor {
         self.publish(true);
     }
 
-    /// Waits until the transactions that have begun are over. Those that have begun in other groups may come here, too, at first: others here may
-    /// be waiting for their locks.
+    /// Waits until the transactions that have begun are over. Those that have begun in other groups may come here, too, at first: others here
+    /// may be waiting for their locks.
     async fn drain(&mut self, to: &str) -> Result<(), String> {
         self.leave(Leaving::Draining(format!("the group is being handed over to {to}")));
         self.until_quiet().await?;

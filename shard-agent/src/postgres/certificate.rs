@@ -1,14 +1,13 @@
 //! The certificate with which a member's PostgreSQL encrypts replication. Nobody has to trust it: SCRAM with channel binding proves that the
 //! server at the other end of the connection knows the cluster's secret.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
 use super::PostgresError;
-use super::data_dir::{file, replace_private};
+use super::data_dir::{file, replace, replace_private};
 use crate::settings::Settings;
 
 /// Where PostgreSQL finds certificate and key, PEM.
@@ -28,7 +27,7 @@ pub(super) fn ensure(settings: &Settings) -> Result<(), PostgresError> {
     let (certificate_pem, key_pem) =
         make(settings).map_err(|error| file("make", &certificate, io::Error::other(error)))?;
     replace_private(&key, &key_pem)?;
-    fs::write(&certificate, certificate_pem).map_err(|source| file("write", &certificate, source))
+    replace(&certificate, &certificate_pem)
 }
 
 fn make(settings: &Settings) -> Result<(String, String), rcgen::Error> {
@@ -41,6 +40,7 @@ fn make(settings: &Settings) -> Result<(String, String), rcgen::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

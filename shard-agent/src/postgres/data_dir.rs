@@ -92,35 +92,28 @@ pub(super) fn command(program: &Path) -> tokio::process::Command {
 
 /// Writes `text`, unless it is there already, so that a reader sees either the old file or the new one, whole.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), PostgresError> {
+    replace_with_mode(path, text, 0o666)
+}
+
+/// As [`replace`], for a file that nobody but the agent's OS user may read.
+pub(super) fn replace_private(path: &Path, text: &str) -> Result<(), PostgresError> {
+    replace_with_mode(path, text, 0o600)
+}
+
+fn replace_with_mode(path: &Path, text: &str, mode: u32) -> Result<(), PostgresError> {
     if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(());
     }
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
-    let written = fs::File::create(&fresh).and_then(|mut new| {
-        new.write_all(text.as_bytes())?;
-        new.sync_all()?;
-        fs::rename(&fresh, path)
-    });
-    written.map_err(|source| file("write", path, source))
-}
-
-/// Replaces a file that nobody but the agent's OS user may read.
-///
-/// # Errors
-/// When it cannot be written.
-pub(super) fn replace_private(path: &Path, text: &str) -> Result<(), PostgresError> {
-    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
-        return Ok(());
-    }
-    let fresh = path.with_extension("new");
     let write = || {
         // The mode counts only for a new file.
-        if fresh.exists() {
+        if Path::new(&fresh).exists() {
             fs::remove_file(&fresh)?;
         }
-        let mut new = fs::File::options().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        let mut new = fs::File::options().write(true).create_new(true).mode(mode).open(&fresh)?;
         new.write_all(text.as_bytes())?;
+        new.sync_all()?;
         fs::rename(&fresh, path)
     };
     write().map_err(|source| file("write", path, source))
