@@ -1,8 +1,7 @@
 //! SELECT over distributed tables.
 
-use crate::edits::append;
 use crate::island::island;
-use crate::plan::{Gather, KeySource, Keys, Many, Merge, Plan, Refusal, Template};
+use crate::plan::{Gather, KeySource, Keys, Many, Merge, Plan, Refusal};
 use crate::scan::Span;
 use crate::stage::{stage, unlockable, unstageable};
 use crate::statement::Context;
@@ -52,29 +51,15 @@ pub(crate) fn merge(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Result<
     let whole = context.analysis.queries.first().filter(|facts| std::ptr::eq(facts.query, query));
     let inner_locks =
         context.analysis.queries.iter().any(|facts| !std::ptr::eq(facts.query, query) && !facts.query.locks.is_empty());
-    if let Some(mut merge) = whole.and_then(|facts| island(context, facts, "f"))
+    if let Some(merge) = whole.and_then(|facts| island(context, facts, "f"))
         && !inner_locks
     {
-        if !query.locks.is_empty() {
-            lock_rows(context, query, &mut merge);
-        }
         return Ok(merge);
     }
     if let Some(refusal) = unlockable(context) {
         return Err(refusal);
     }
     stage(context, query.span)
-}
-
-/// Each shard locks its rows: in a subquery, because the arms are put together by UNION ALL, which takes no locks.
-fn lock_rows(context: &Context<'_, '_, '_>, query: &Query<'_>, merge: &mut Merge) {
-    let locks: Vec<&str> = query.locks.iter().map(|span| span.of(context.sql)).collect();
-    for fragment in &mut merge.fragments {
-        let mut arm = Template::text("SELECT * FROM (");
-        append(&mut arm, std::mem::replace(&mut fragment.arm, Template::text("")));
-        append(&mut arm, Template::text(format!(" {}) AS locked", locks.join(" "))));
-        fragment.arm = arm;
-    }
 }
 
 /// Whether one shard is left for certain.

@@ -30,6 +30,8 @@ const TESTS: &[(&str, Case)] = &[
     ("wrong_usage_exits_2", wrong_usage_exits_2),
     ("replicas_take_over", replicas_take_over),
     ("password_is_asked_for", password_is_asked_for),
+    ("null_keys_have_no_shard", null_keys_have_no_shard),
+    ("own_settings_take_what_works", own_settings_take_what_works),
 ];
 
 fn main() -> ExitCode {
@@ -347,5 +349,56 @@ fn password_is_asked_for() -> Result<()> {
         wrong.status.code() == Some(2) && said.contains("password authentication failed for user \"postgres\""),
         "{said}"
     );
+    Ok(())
+}
+
+/// That a statement fails with this SQLSTATE.
+fn fails(cluster: &Cluster, sql: &str, sqlstate: &str) -> Result<()> {
+    match cluster.execute(sql) {
+        Ok(got) => anyhow::bail!("{sql}: {sqlstate} expected, got {got}"),
+        Err(error) => ensure!(format!("{error:#}").contains(sqlstate), "{sql}: {sqlstate} expected, got {error:#}"),
+    }
+    Ok(())
+}
+
+fn null_keys_have_no_shard() -> Result<()> {
+    let cluster = Cluster::start(2, 4)?;
+    cluster.execute("CREATE TABLE keyed (k int, v text)")?;
+    cluster.execute("SELECT create_distributed_table('keyed', 'k')")?;
+    cluster.execute("ALTER TABLE keyed ALTER COLUMN k DROP NOT NULL")?;
+    for sql in [
+        "INSERT INTO keyed VALUES (NULL, 'one')",
+        "INSERT INTO keyed VALUES (1, 'a'), (NULL, 'b')",
+        "INSERT INTO keyed (v) VALUES ('no key')",
+        "INSERT INTO keyed SELECT NULL::int, 'selected'",
+        "INSERT INTO keyed SELECT NULLIF(i, 2), 'computed' FROM generate_series(1, 3) i",
+    ] {
+        fails(&cluster, sql, "23502")?;
+    }
+    let got = cluster.execute("SELECT count(*) FROM keyed")?;
+    ensure!(got == "0", "{got} rows after refused inserts");
+    cluster.execute("SELECT undistribute_table('keyed')")?;
+    cluster.execute("INSERT INTO keyed VALUES (NULL, 'as the table says')")?;
+    Ok(())
+}
+
+fn own_settings_take_what_works() -> Result<()> {
+    let cluster = Cluster::start(1, 1)?;
+    for (sql, sqlstate) in [
+        ("SET atoll.merge_engine = 'fast'", "22023"),
+        ("SELECT set_config('atoll.merge_engine', 'fast', false)", "22023"),
+        ("SELECT set_config('atoll.merge_engine', 'fa' || 'st', false)", "22023"),
+        ("SELECT set_config('atoll.unknown', 'x', false)", "42704"),
+        ("SELECT set_config('atoll.session_token', 'no token', false)", "22023"),
+        ("ALTER ROLE postgres SET atoll.read_preference = 'secondary'", "22023"),
+        ("ALTER DATABASE app SET atoll.unknown = 'x'", "42704"),
+    ] {
+        fails(&cluster, sql, sqlstate)?;
+    }
+    cluster.execute("ALTER ROLE postgres SET atoll.merge_engine = 'postgres'")?;
+    let got = cluster.execute("SHOW atoll.merge_engine")?;
+    ensure!(got == "postgres", "the role's merge engine is not {got}");
+    let got = cluster.execute("SELECT set_config('atoll.merge_engine', 'data' || 'fusion', false)")?;
+    ensure!(got == "datafusion", "{got}");
     Ok(())
 }

@@ -122,7 +122,7 @@ impl Session {
             run(&engine, &ready.merge, input, Vec::new(), &cancel, output).await
         };
         self.note_long(fragment, start.elapsed());
-        let too_large = sent == 0 && matches!(&outcome, Err(error) if error.sqlstate() == OUT_OF_MEMORY);
+        let too_large = sent == 0 && matches!(&outcome, Err(Error::Sql { sqlstate: OUT_OF_MEMORY, .. }));
         let mut all = Self::lanes_of(self.transaction.as_mut(), &mut self.pinned, &mut lanes);
         for lane in all.values_mut() {
             if too_large && lane.transaction_status != b'I' {

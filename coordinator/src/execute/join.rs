@@ -231,7 +231,8 @@ impl Session {
     fn unless_postgres_can(&mut self, error: Error, sent: u64, alone: bool) -> Result<Attempt> {
         self.work.fragments.clear();
         let reason = match error.sqlstate() {
-            OUT_OF_MEMORY if sent == 0 => "more rows than it may hold in memory",
+            // The engine's own: a backend's has failed the transaction.
+            OUT_OF_MEMORY if sent == 0 && matches!(error, Error::Sql { .. }) => "more rows than it may hold in memory",
             BEYOND_ARROW | DENIED if sent == 0 && alone => "what PostgreSQL says of an input",
             _ => return Err(error),
         };

@@ -83,7 +83,8 @@ impl Session {
                 let reads_only = lane.reads_for.is_some();
                 for sql in transaction.opening(place) {
                     // A transaction beside one that is READ ONLY may write, but not there.
-                    prelude.push(&if reads_only { sql.replace("READ WRITE", "READ ONLY") } else { sql });
+                    let is_mode = !sql.starts_with("SAVEPOINT");
+                    prelude.push(&if reads_only && is_mode { sql.replace("READ WRITE", "READ ONLY") } else { sql });
                 }
                 // What is in force when the block opens is what a rollback gives back.
                 return Ok((Held::Joined(transaction.join(place, lane)), prelude));

@@ -22,6 +22,10 @@ pub(super) struct Parts<'c, 'a> {
 impl<'c, 'a> Builder<'c, '_, '_, 'a> {
     /// Partial aggregates; `None` when an aggregate has no parts, or something outside them is not a grouping expression.
     pub(super) fn partial(&self, order: &[(OrderTarget<'c, 'a>, Span)]) -> Option<Merge> {
+        // Of groups no rows can be locked: PostgreSQL says so.
+        if !self.query.locks.is_empty() {
+            return None;
+        }
         let mut parts = Parts::default();
         for expr in self.select.group_by.iter().flat_map(|group| &group.exprs) {
             let expr = self.group_expr(expr)?;

@@ -388,14 +388,19 @@ impl<'c, 'a> Builder<'c, '_, '_, 'a> {
             push_text(&mut arm, " ");
             append(&mut arm, self.text(windows));
         }
-        let Some(cut) = cut else { return Some(arm) };
-        if !keys.is_empty() {
+        if cut.is_none() && self.query.locks.is_empty() {
+            return Some(arm);
+        }
+        if cut.is_some() && !keys.is_empty() {
             let order: Vec<String> =
                 keys.iter().map(|(name, direction)| format!("{name}{}", direction.text())).collect();
             push_text(&mut arm, &format!(" ORDER BY {}", order.join(", ")));
         }
-        push_text(&mut arm, &cut);
-        // In parentheses, so that arms can stand in a UNION ALL.
+        push_text(&mut arm, &cut.unwrap_or_default());
+        for lock in &self.query.locks {
+            push_text(&mut arm, &format!(" {}", lock.of(self.sql())));
+        }
+        // In parentheses, so that arms can stand in a UNION ALL, which has no LIMIT and takes no locks.
         let mut wrapped = Template::text("SELECT * FROM (");
         append(&mut wrapped, arm);
         push_text(&mut wrapped, ") AS arm");

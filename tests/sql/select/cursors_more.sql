@@ -12,7 +12,6 @@ INSERT INTO xu_u VALUES (1, 1), (2, 2), (3, NULL), (4, 3);
 -- distribute: SELECT create_distributed_table('xu_a', 'id')
 -- distribute: SELECT create_distributed_table('xu_c', 'code')
 -- distribute: SELECT create_reference_table('xu_r')
--- FAILING
 -- Several at once, with other statements between.
 BEGIN;
 DECLARE x CURSOR FOR SELECT id FROM xu_a WHERE k > 0 ORDER BY id;

@@ -21,7 +21,6 @@ INSERT INTO xf_u VALUES (1, 1, 'a'), (2, 2, 'ä'), (3, NULL, NULL), (4, 3, '');
 -- distribute: SELECT create_distributed_table('xf_a', 'id')
 -- distribute: SELECT create_distributed_table('xf_b', 'code')
 -- distribute: SELECT create_reference_table('xf_r')
--- FAILING
 SELECT id, pg_typeof(s), sum(s) OVER () FROM xf_a ORDER BY id;
 -- params: 1
 CREATE VIEW xf_joined AS SELECT a.id, a.t, b.code, r.name FROM xf_a a JOIN xf_b b ON a.k = b.k LEFT JOIN xf_r r ON r.id = a.k;

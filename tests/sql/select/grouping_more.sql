@@ -18,7 +18,6 @@ INSERT INTO xg_u VALUES (1, 1, 'a'), (2, 2, 'ä'), (3, NULL, NULL), (4, 3, ''), 
 -- distribute: SELECT create_distributed_table('xg_a', 'id')
 -- distribute: SELECT create_distributed_table('xg_b', 'code')
 -- distribute: SELECT create_reference_table('xg_r')
--- FAILING
 SELECT count(DISTINCT (k, t)) FROM xg_a;
 SELECT (k, b), count(*) FROM xg_a GROUP BY (k, b) ORDER BY 1;
 SELECT xmlagg(xmlelement(name x, id) ORDER BY id)::text FROM xg_a;

@@ -10,7 +10,6 @@ INSERT INTO xi_u VALUES (1, 1, 't1'), (2, 2, 't2'), (3, 3, NULL);
 -- distribute: SELECT create_distributed_table('xi_a', 'id')
 -- distribute: SELECT create_distributed_table('xi_c', 'code')
 -- distribute: SELECT create_reference_table('xi_r')
--- FAILING
 -- Read only, and the stricter levels.
 BEGIN TRANSACTION READ ONLY;
 SELECT count(*) FROM xi_a a JOIN xi_c c ON a.k = c.k;

@@ -27,6 +27,10 @@ SELECT a.id, b.line FROM sk_a a JOIN sk_b b ON a.id = b.id ORDER BY 1, 2 FOR UPD
 SELECT a.id, b.line FROM sk_a a JOIN sk_b b USING (id) ORDER BY 1, 2 FOR UPDATE OF a;
 SELECT a.id, b.line FROM sk_a a JOIN sk_b b USING (id) ORDER BY 1, 2 FOR UPDATE OF a FOR SHARE OF b;
 SELECT a.id, b.line FROM sk_a a LEFT JOIN sk_b b USING (id) ORDER BY 1, 2 FOR UPDATE OF a;
+SELECT a.id, b.line FROM sk_a a JOIN sk_b b USING (id) ORDER BY 1, 2 LIMIT 4 FOR UPDATE OF a;
+SELECT a.id, b.line FROM sk_a a JOIN sk_b b USING (id) ORDER BY 1, 2 LIMIT 4 OFFSET 1 FOR UPDATE OF b FOR KEY SHARE OF a SKIP LOCKED;
+SELECT id FROM sk_a ORDER BY id LIMIT 2 FOR NO KEY UPDATE OF sk_a;
+SELECT id FROM sk_a ORDER BY id LIMIT 2 FOR UPDATE OF other;
 SELECT id FROM sk_a WHERE k > (SELECT min(id) FROM sk_r) FOR UPDATE;
 SELECT id FROM sk_a WHERE EXISTS (SELECT 1 FROM sk_b b WHERE b.id = sk_a.id) ORDER BY id FOR UPDATE;
 SELECT id, name FROM sk_r ORDER BY id FOR UPDATE;

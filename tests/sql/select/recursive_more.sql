@@ -15,7 +15,6 @@ INSERT INTO xr_u VALUES (1, NULL, 'a'), (2, 1, 'b'), (3, 2, 'c'), (4, 2, 'x');
 -- distribute: SELECT create_distributed_table('xr_edge', 'a')
 -- distribute: SELECT create_distributed_table('xr_word', 'code')
 -- distribute: SELECT create_reference_table('xr_r')
--- FAILING
 WITH RECURSIVE t (id, parent) AS (SELECT id, parent FROM xr_tree WHERE parent IS NULL UNION ALL SELECT c.id, c.parent FROM xr_tree c JOIN t ON c.parent = t.id) SEARCH DEPTH FIRST BY id SET o SELECT id, parent FROM t ORDER BY o;
 WITH RECURSIVE t (id, parent) AS (SELECT id, parent FROM xr_tree WHERE parent IS NULL UNION ALL SELECT c.id, c.parent FROM xr_tree c JOIN t ON c.parent = t.id) SEARCH BREADTH FIRST BY id SET o SELECT * FROM t ORDER BY o;
 WITH RECURSIVE g (a, b) AS (SELECT a, b FROM xr_edge WHERE a = 1 UNION ALL SELECT e.a, e.b FROM xr_edge e JOIN g ON e.a = g.b) CYCLE b SET round USING path SELECT a, b, round, path FROM g;

@@ -18,6 +18,5 @@ INSERT INTO xq_u VALUES (1, 1, 'a'), (2, 2, 'ä'), (3, NULL, NULL), (4, 3, ''), 
 -- distribute: SELECT create_distributed_table('xq_b', 'id')
 -- distribute: SELECT create_distributed_table('xq_c', 'code')
 -- distribute: SELECT create_reference_table('xq_r')
--- FAILING
 SELECT id FROM xq_a a WHERE k IN (WITH w AS (SELECT k, count(*) AS c FROM xq_b WHERE n < a.n GROUP BY k) SELECT k FROM w WHERE c > 0);
 DROP TABLE xq_a, xq_b, xq_c, xq_r, xq_u;
