@@ -101,8 +101,9 @@ impl Error {
         Self::Sql { sqlstate, message: message.into(), detail: None, hint: None }
     }
 
-    pub fn unsupported(message: impl Into<String>) -> Self {
-        Self::sql(sqlstate::FEATURE_NOT_SUPPORTED, message)
+    /// 0A000: what is refused, why (DETAIL), and what to do instead (HINT).
+    pub fn unsupported(what: impl Into<String>, why: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self::sql(sqlstate::FEATURE_NOT_SUPPORTED, what).with_detail(why).with_hint(instead)
     }
 
     /// A state that the code says cannot be.

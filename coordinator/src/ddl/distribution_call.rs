@@ -63,8 +63,11 @@ pub(super) async fn read(scope: &mut Scope<'_>, call: &Distribute) -> Result<Cal
     let method = match row.maybe(1) {
         None => Method::Hash,
         Some(name) => Method::named(name).filter(|method| *method != Method::Schema).ok_or_else(|| {
-            Error::unsupported(format!("distribution type \"{name}\" is not supported"))
-                .with_hint("Tables are distributed by \"hash\", \"range\" or \"directory\".")
+            Error::unsupported(
+                format!("distribution type \"{name}\" is not supported"),
+                "There are shards for hashes, for ranges, and for single keys of the key's values.",
+                "Tables are distributed by \"hash\", \"range\" or \"directory\".",
+            )
         })?,
     };
     let shard_count = match row.maybe(2) {
@@ -163,9 +166,11 @@ fn match_arguments(call: &Distribute) -> Result<Named<'_>> {
             "colocate_with" if distributed => &mut named.colocate_with,
             "cascade_via_foreign_keys" if call.function == DistributeFunction::UndistributeTable => {
                 if !expression.trim().eq_ignore_ascii_case("false") {
-                    return Err(Error::unsupported("undistribute_table with cascade_via_foreign_keys is not supported")
-                        .with_detail("Tables are taken off their shards one at a time, and foreign keys tie this one to others there.")
-                        .with_hint("Drop the foreign keys, undistribute the tables, then add the foreign keys again."));
+                    return Err(Error::unsupported(
+                        "undistribute_table with cascade_via_foreign_keys is not supported",
+                        "Tables are taken off their shards one at a time.",
+                        "Drop the foreign keys, undistribute the tables, then add the foreign keys again.",
+                    ));
                 }
                 continue;
             }

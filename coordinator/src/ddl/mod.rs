@@ -189,9 +189,11 @@ pub(crate) fn shard_path(shard: ShardId, search_path: &[String]) -> String {
 pub(crate) fn within(mut error: Error, context: &str) -> Error {
     if let Error::Server(fields) = &mut error {
         if fields.sqlstate() == sqlstate::UNDEFINED_OBJECT && fields.message().starts_with("role \"") {
-            return Error::unsupported("roles cannot be used in the transaction that creates them")
-                .with_detail(format!("{context}: {}.", fields.message()))
-                .with_hint("COMMIT after CREATE ROLE, and send it as a message of its own.");
+            return Error::unsupported(
+                "roles cannot be used in the transaction that creates them",
+                format!("{context}: {}.", fields.message()),
+                "COMMIT after CREATE ROLE, and send it as a message of its own.",
+            );
         }
         fields.set_position(None);
         fields.add_context(context);

@@ -142,11 +142,11 @@ impl KnownTable {
         };
         let column = self.attribute.and_then(|attribute| now.columns.get(&(oid, attribute)));
         column.cloned().ok_or_else(|| {
-            Error::unsupported(format!(
-                "cannot drop the distribution column \"{}\" of table \"{}\"",
-                key.name, self.name.name
-            ))
-            .with_hint("Use undistribute_table first.")
+            Error::unsupported(
+                format!("cannot drop the distribution column \"{}\" of table \"{}\"", key.name, self.name.name),
+                "It says on which shard a row is.",
+                "Use undistribute_table first.",
+            )
         })
     }
 }

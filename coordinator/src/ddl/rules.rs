@@ -87,23 +87,27 @@ fn check_index(tables: &HashMap<TableName, Table>, row: Row<'_>) -> Result<()> {
         (_, None) => ("unique index", index),
     };
     let with = if kind == "exclusion constraint" { " with an equality operator" } else { "" };
-    Err(Error::unsupported(format!("{kind} on distributed table \"{}\" must include the distribution column", table.name))
-        .with_detail(format!(
+    Err(Error::unsupported(
+        format!("{kind} on distributed table \"{}\" must include the distribution column", table.name),
+        format!(
             "\"{name}\" lacks column \"{}\"{with}, so that rows in different shards could not be checked against each other.",
             key.name
-        ))
-        .with_hint(format!("Add \"{}\" to its columns, or use a reference table.", key.name)))
+        ),
+        format!("Add \"{}\" to its columns, or use a reference table.", key.name),
+    ))
 }
 
 fn check_foreign_key(tables: &HashMap<TableName, Table>, row: Row<'_>) -> Result<()> {
     let (child, parent, name) = (table_at(row, 0)?, table_at(row, 2)?, row.text(4)?);
     let refuse = |detail: String, hint: &str| {
-        Err(Error::unsupported(format!(
-            "foreign key \"{name}\" from table \"{}\" to table \"{}\" is not supported",
-            child.name, parent.name
+        Err(Error::unsupported(
+            format!(
+                "foreign key \"{name}\" from table \"{}\" to table \"{}\" is not supported",
+                child.name, parent.name
+            ),
+            detail,
+            hint,
         ))
-        .with_detail(detail)
-        .with_hint(hint))
     };
     let (Some(from), to) = (tables.get(&child), tables.get(&parent)) else {
         return match tables.get(&parent) {
@@ -178,9 +182,9 @@ fn check_key_type(tables: &HashMap<TableName, Table>, row: Row<'_>) -> Result<()
     if row.text(2)? != key.name || super::key::type_of(row.text(3)?) == Some(key.key_type) {
         return Ok(());
     }
-    Err(Error::unsupported(format!(
-        "cannot change the type of the distribution column \"{}\" of table \"{}\"",
-        key.name, table.name
+    Err(Error::unsupported(
+        format!("cannot change the type of the distribution column \"{}\" of table \"{}\"", key.name, table.name),
+        "Keys of another type can have other hashes, and so belong to other shards.",
+        "Use undistribute_table first, then distribute the table again.",
     ))
-    .with_hint("Use undistribute_table first, then distribute the table again."))
 }

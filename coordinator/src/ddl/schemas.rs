@@ -22,8 +22,11 @@ pub(super) async fn distribute(mut scope: Scope<'_>, call: &Distribute) -> Resul
     let [schema, group] = by_name(call, ["schema_name", "group"], 1)?;
     let schema = owned_schema(scope, schema.unwrap_or("NULL")).await?;
     if schema == "public" || schema.starts_with("pg_") || schema == "information_schema" {
-        return Err(Error::unsupported(format!("schema \"{schema}\" cannot be distributed"))
-            .with_hint("Put the tables into a schema of their own first."));
+        return Err(Error::unsupported(
+            format!("schema \"{schema}\" cannot be distributed"),
+            "It belongs to PostgreSQL, or is the one that all new tables are in.",
+            "Put the tables into a schema of their own first.",
+        ));
     }
     if scope.facts.database.schemas.contains_key(&schema) {
         return Err(Error::sql("42P16", format!("schema \"{schema}\" is already distributed")));

@@ -65,11 +65,18 @@ impl TableState {
             return Err(Error::sql("42501", format!("must be owner of table {name}")));
         }
         if row.text(2)? == "t" || row.text(3)? == "t" || row.text(4)? == "t" {
-            return Err(Error::unsupported(format!("cannot distribute \"{name}\""))
-                .with_detail("Partitions, tables with inheritance and typed tables cannot be distributed."));
+            return Err(Error::unsupported(
+                format!("cannot distribute \"{name}\""),
+                "It is a partition, typed, or inherits: that ties it to another object on one server.",
+                "Create a table LIKE it, and distribute that.",
+            ));
         }
         if row.text(1)? == "t" {
-            return Err(Error::unsupported(format!("cannot distribute the temporary table \"{name}\"")));
+            return Err(Error::unsupported(
+                format!("cannot distribute the temporary table \"{name}\""),
+                "A temporary table belongs to one session's backend at home.",
+                "Create a table that is not temporary.",
+            ));
         }
         Ok(Self {
             forced_row_security: row.text(6)? == "t",
@@ -97,15 +104,21 @@ impl TableState {
     /// 0A000.
     pub(super) fn check(&self, facts: &DatabaseFacts, table: &TableName, distributed: bool) -> Result<()> {
         if self.rules {
-            return Err(Error::unsupported(format!("cannot distribute \"{}\": it has rules", table.name))
-                .with_hint("Use triggers instead of rules."));
+            return Err(Error::unsupported(
+                format!("cannot distribute \"{}\": it has rules", table.name),
+                "Rules rewrite a statement on one server, after its servers were chosen.",
+                "Use triggers instead of rules.",
+            ));
         }
         if distributed && let Some(trigger) = &self.statement_triggers {
-            return Err(Error::unsupported(format!(
-                "cannot distribute \"{}\": trigger \"{trigger}\" is not FOR EACH ROW, or has transition tables",
-                table.name
-            ))
-            .with_detail("Each shard would run it for its own part of a statement."));
+            return Err(Error::unsupported(
+                format!(
+                    "cannot distribute \"{}\": trigger \"{trigger}\" is not FOR EACH ROW, or has transition tables",
+                    table.name
+                ),
+                "Each shard would run it for its own part of a statement.",
+                "Make it FOR EACH ROW, without transition tables, or drop it.",
+            ));
         }
         let function = facts
             .catalog
@@ -113,19 +126,21 @@ impl TableState {
             .iter()
             .find(|(_, overloads)| overloads.iter().any(|function| function.depends_on.contains(table)));
         if let Some((function, _)) = function.filter(|_| distributed) {
-            return Err(Error::unsupported(format!(
-                "cannot distribute \"{}\": function \"{}\" depends on it",
-                table.name, function.name
-            ))
-            .with_detail("PostgreSQL ties a signature with a table's row type, and a body in SQL-standard form, to the table itself.")
-            .with_hint("Drop the function; use RETURNS TABLE (...) or a composite type, and a body in quotes."));
+            return Err(Error::unsupported(
+                format!("cannot distribute \"{}\": function \"{}\" depends on it", table.name, function.name),
+                "PostgreSQL ties a signature with a table's row type, and a body in SQL-standard form, to the table itself.",
+                "Drop the function; use RETURNS TABLE (...) or a composite type, and a body in quotes.",
+            ));
         }
         if distributed && let Some((child, name)) = &self.incoming_foreign_key {
-            return Err(Error::unsupported(format!(
-                "cannot distribute \"{}\": foreign key \"{name}\" of table \"{}\" refers to it",
-                table.name, child.name
-            ))
-            .with_hint("Drop the foreign key, distribute both tables by its column, then add it again."));
+            return Err(Error::unsupported(
+                format!(
+                    "cannot distribute \"{}\": foreign key \"{name}\" of table \"{}\" refers to it",
+                    table.name, child.name
+                ),
+                "That table's rows are on another server than the ones they would refer to.",
+                "Drop the foreign key, distribute both tables by its column, then add it again.",
+            ));
         }
         Ok(())
     }
@@ -171,17 +186,25 @@ pub(super) async fn key_column(scope: &mut Scope<'_>, table: &TableName, column:
     };
     let type_name = row.text(0)?;
     let Some(key_type) = key::type_of(type_name) else {
-        return Err(Error::unsupported(format!("type {type_name} cannot be that of a distribution column"))
-            .with_hint("Use an integer, numeric, text, varchar, char, uuid, date, timestamp or bytea column."));
+        return Err(Error::unsupported(
+            format!("type {type_name} cannot be that of a distribution column"),
+            "Atoll does not compute PostgreSQL's hash of its values.",
+            "Use an integer, numeric, text, varchar, char, uuid, date, timestamp or bytea column.",
+        ));
     };
     if row.text(1)? != "t" {
-        return Err(Error::unsupported(format!(
-            "the distribution column \"{column}\" has a nondeterministic collation"
-        ))
-        .with_detail("Values that are equal under it could be in different shards."));
+        return Err(Error::unsupported(
+            format!("the distribution column \"{column}\" has a nondeterministic collation"),
+            "Values that are equal under it could be in different shards.",
+            "Give the column a deterministic collation, or distribute by another column.",
+        ));
     }
     if row.text(2)? == "t" {
-        return Err(Error::unsupported(format!("the generated column \"{column}\" cannot be the distribution column")));
+        return Err(Error::unsupported(
+            format!("the generated column \"{column}\" cannot be the distribution column"),
+            "Its value is known only on the shard that computes it.",
+            "Distribute by a column that statements give, or drop its expression (ALTER COLUMN ... DROP EXPRESSION).",
+        ));
     }
     Ok(KeyColumn { name: column.to_owned(), key_type })
 }
@@ -285,8 +308,11 @@ pub(super) async fn choose(scope: &mut Scope<'_>, call: &Call, key: &KeyColumn) 
 /// Ranges are told apart by the coordinator, which knows the order of bytes only.
 async fn check_order(scope: &mut Scope<'_>, table: &TableName, key: &KeyColumn) -> Result<()> {
     if key.key_type == KeyType::Numeric {
-        return Err(Error::unsupported("a numeric column cannot be distributed by range")
-            .with_hint("Use an integer, text, uuid, date or timestamp column, or distribute by hash."));
+        return Err(Error::unsupported(
+            "a numeric column cannot be distributed by range",
+            "The coordinator tells ranges apart, and does not compare numeric values.",
+            "Use an integer, text, uuid, date or timestamp column, or distribute by hash.",
+        ));
     }
     if !matches!(key.key_type, KeyType::Text | KeyType::Bpchar) {
         return Ok(());
@@ -302,7 +328,9 @@ async fn check_order(scope: &mut Scope<'_>, table: &TableName, key: &KeyColumn) 
     if results.first().map(|set| set.scalar()).transpose()? == Some("t") {
         return Ok(());
     }
-    Err(Error::unsupported(format!("column \"{}\" cannot be distributed by range", key.name))
-        .with_detail("Its collation orders text otherwise than by bytes.")
-        .with_hint("Give the column COLLATE \"C\", or distribute by hash."))
+    Err(Error::unsupported(
+        format!("column \"{}\" cannot be distributed by range", key.name),
+        "Its collation orders text otherwise than by bytes.",
+        "Give the column COLLATE \"C\", or distribute by hash.",
+    ))
 }

@@ -29,11 +29,11 @@ pub(super) async fn create(scope: &mut Scope<'_>, view: &NewView) -> Result<Opti
     let before = scope.facts.catalog.relations.contains_key(&name).then(|| facts.whereabouts(&name));
     if view.materialized {
         if matches!(whereabouts, Whereabouts::Shards(_) | Whereabouts::Catalog) {
-            return Err(Error::unsupported(format!(
-                "materialized view \"{}\" would read a distributed table",
-                name.name
-            ))
-            .with_hint("Create a table, and fill it with INSERT ... SELECT or COPY."));
+            return Err(Error::unsupported(
+                format!("materialized view \"{}\" would read a distributed table", name.name),
+                "A materialized view is at home, where that table's rows are not.",
+                "Create a table, and fill it with INSERT ... SELECT or COPY.",
+            ));
         }
         let text = unsliced(&view.statement);
         return Ok(execute::last_tag(&scope.home(&text).await?).filter(|tag| tag.starts_with("SELECT ")));
@@ -140,12 +140,11 @@ pub(super) async fn dependents(
     for row in results.iter().flat_map(Rows::new) {
         let name = TableName::new(row.text(0)?, row.text(1)?);
         if row.text(2)? != "v" || row.text(3)? == "t" {
-            return Err(Error::unsupported(format!(
-                "cannot distribute table \"{}\": \"{}\" depends on it",
-                table.name, name.name
-            ))
-            .with_detail("Materialized views and rules cannot follow a table into shards.")
-            .with_hint("Drop it first."));
+            return Err(Error::unsupported(
+                format!("cannot distribute table \"{}\": \"{}\" depends on it", table.name, name.name),
+                "Materialized views and rules cannot follow a table into shards.",
+                "Drop it first.",
+            ));
         }
         found.push(dependent(scope, name, after).await?);
     }

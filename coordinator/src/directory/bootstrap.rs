@@ -298,9 +298,11 @@ async fn refuse_user_objects(keeper: &Keeper, home: &Group, directory: &Director
     if !has_objects && !tables.into_iter().any(|table| *table == Table::Reference) {
         return Ok(());
     }
-    Err(Error::unsupported(format!("a group cannot be added once database \"{name}\" has objects of its users"))
-        .with_detail("Functions, types, schemas, extensions and reference tables are not copied to new groups yet.")
-        .with_hint("Add the group before they are created."))
+    Err(Error::unsupported(
+        format!("a group cannot be added once database \"{name}\" has objects of its users"),
+        "Functions, types, schemas, extensions and reference tables are not copied to new groups yet.",
+        "Add the group before they are created.",
+    ))
 }
 
 /// CREATE DATABASE: creates a logical database as `role`, with `options` as the client wrote them.

@@ -118,9 +118,11 @@ impl Session {
                         self.merge(&staged, statement, ask, effects).await
                     }
                     (Route::Many(_), Many::Refuse(refusal)) => Err(Error::Refused(Box::new(refusal.clone()))),
-                    (Route::Many(_), Many::Write(_)) => {
-                        Err(Error::unsupported("COPY of a statement that writes to several shards is not supported"))
-                    }
+                    (Route::Many(_), Many::Write(_)) => Err(Error::unsupported(
+                        "COPY of a statement that writes to several shards is not supported",
+                        "Each shard would send a stream of its own.",
+                        "Give the distribution key, or use RETURNING without COPY.",
+                    )),
                 }
             }
             Plan::Gather(gather) => {
@@ -131,8 +133,11 @@ impl Session {
                 self.merge(&staged, statement, ask, (gather.access, gather.residue)).await
             }
             Plan::Refuse(refusal) => Err(Error::Refused(Box::new(refusal.clone()))),
-            _ => Err(Error::unsupported("COPY of this kind of statement is not supported")
-                .with_hint("COPY the result of a SELECT.")),
+            _ => Err(Error::unsupported(
+                "COPY of this kind of statement is not supported",
+                "It runs in several steps, of which none gives all rows.",
+                "COPY the result of a SELECT.",
+            )),
         }
     }
 

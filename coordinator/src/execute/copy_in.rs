@@ -86,8 +86,9 @@ impl Session {
         if options.format == CopyFormat::Binary && !computed.is_empty() {
             return Err(Error::unsupported(
                 "binary COPY that leaves out a column with a computed default is not supported",
-            )
-            .with_hint("Name all columns, or use the text format."));
+                "The coordinator computes such defaults, and adds them to rows of text.",
+                "Name all columns, or use the text format.",
+            ));
         }
         // One version of the directory for all of the data.
         let colocation =

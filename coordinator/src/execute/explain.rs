@@ -68,7 +68,13 @@ impl Session {
                             .await;
                     }
                     (Route::Many(_), Many::Merge(merge)) => merge,
-                    (Route::Many(_), _) => return Err(Error::unsupported("EXPLAIN of a write to several shards")),
+                    (Route::Many(_), _) => {
+                        return Err(Error::unsupported(
+                            "EXPLAIN of a write to several shards is not supported",
+                            "Shards' plans are put together for queries that the shards answer.",
+                            "Give the distribution key, or explain a SELECT with the same conditions.",
+                        ));
+                    }
                 }
             }
             Plan::Gather(gather) => &gather.merge,

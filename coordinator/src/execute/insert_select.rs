@@ -150,8 +150,11 @@ impl Session {
 }
 
 fn unsupported() -> Error {
-    Error::unsupported("INSERT with the rows of a statement that itself writes to several shards is not supported")
-        .with_hint("Store the rows in a table that is not distributed first.")
+    Error::unsupported(
+        "INSERT with the rows of a statement that itself writes to several shards is not supported",
+        "The rows are fetched from a query, which writes nothing.",
+        "Store the rows in a table that is not distributed first.",
+    )
 }
 
 /// A column of the temporary table: the target's type and default, so that rows are what they would be there.

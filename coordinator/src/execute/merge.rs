@@ -51,9 +51,11 @@ impl Session {
             match attempt {
                 Attempt::Answered => return Ok(()),
                 Attempt::Unsupported(reason) if engine == "datafusion" => {
-                    return Err(Error::unsupported("DataFusion does not compute this merge as PostgreSQL does")
-                        .with_detail(reason)
-                        .with_hint("SET atoll.merge_engine = auto lets PostgreSQL run it."));
+                    return Err(Error::unsupported(
+                        "DataFusion does not compute this merge as PostgreSQL does",
+                        reason,
+                        "SET atoll.merge_engine = auto lets PostgreSQL run it.",
+                    ));
                 }
                 Attempt::Unsupported(reason) => {
                     tracing::debug!(reason, "PostgreSQL merges what DataFusion does not compute alike");

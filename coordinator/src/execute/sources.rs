@@ -72,7 +72,11 @@ impl Session {
             .map(|(name, _)| format!("pg_catalog.array_agg({}::text)::text", quote_identifier(name)))
             .collect();
         if arrays.is_empty() {
-            return Err(Error::unsupported("rows without columns cannot be sent to shards"));
+            return Err(Error::unsupported(
+                "rows without columns cannot be sent to shards",
+                "They travel as arrays of their columns' values.",
+                "Give the source a column.",
+            ));
         }
         let sql = format!("SELECT {} FROM {table} WHERE {condition}", arrays.join(", "));
         let sets =

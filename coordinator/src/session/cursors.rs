@@ -94,8 +94,11 @@ impl Session {
                     }
                     Many::Refuse(refusal) => return Err(self.refusal(refusal, &inner).await),
                     Many::Write(_) => {
-                        return Err(Error::unsupported("this cursor over several shards is not supported")
-                            .with_hint("Run the query without a cursor, or give it the distribution key."));
+                        return Err(Error::unsupported(
+                            "this cursor over several shards is not supported",
+                            "Its statement writes, and each shard would give rows of its own.",
+                            "Run the query without a cursor, or give it the distribution key.",
+                        ));
                     }
                 },
             },
@@ -149,8 +152,9 @@ impl Session {
                 return Err(Error::unsupported(
                     "a cursor WITH HOLD over several shards, or beside temporary tables, in a READ ONLY transaction is not \
                      supported",
-                )
-                .with_hint("Declare it in a transaction that may write, or run the query without a cursor."));
+                    "Its rows would have to be stored where nothing may be written.",
+                    "Declare it in a transaction that may write, or run the query without a cursor.",
+                ));
             }
             let own = self.declare_beside(head, merge, &inner, statement, ask).await?;
             let cursor = Cursor { description: Some(described), binary, own: Some(own), ..Cursor::at(Place::HOME) };
@@ -227,11 +231,14 @@ impl Session {
             return Err(Error::sql("34000", format!("cursor \"{}\" does not exist", plan.cursor)));
         };
         let Some(shard) = cursor.shard else {
-            return Err(Error::unsupported(format!(
-                "WHERE CURRENT OF is not supported for cursor \"{}\", which is not on a single shard",
-                plan.cursor
-            ))
-            .with_hint("Declare the cursor for one value of the distribution key, or write by key."));
+            return Err(Error::unsupported(
+                format!(
+                    "WHERE CURRENT OF is not supported for cursor \"{}\", which is not on a single shard",
+                    plan.cursor
+                ),
+                "Its rows were fetched from the shards, and do not tell where they came from.",
+                "Declare the cursor for one value of the distribution key, or write by key.",
+            ));
         };
         let (place, path) = (cursor.place, self.shard_path(shard));
         let sql = plan.text.render_marked(shard);

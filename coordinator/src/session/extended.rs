@@ -321,7 +321,7 @@ impl Session {
             && let Some(before) = known.description.get()
             && shape(&before.columns) != shape(&description.columns)
         {
-            return Err(Error::unsupported("cached plan must not change result type"));
+            return Err(Error::sql(sqlstate::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
         }
         Ok(description)
     }

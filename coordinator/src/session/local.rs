@@ -107,9 +107,11 @@ impl Session {
                 self.complete("SET");
             }
             TransactionPlan::TwoPhase(command) => {
-                return Err(Error::unsupported(format!("{command} is not supported"))
-                    .with_detail("Atoll itself commits over several groups in two phases.")
-                    .with_hint("Use COMMIT: it is atomic over all groups."));
+                return Err(Error::unsupported(
+                    format!("{command} is not supported"),
+                    "Atoll itself commits over several groups in two phases.",
+                    "Use COMMIT: it is atomic over all groups.",
+                ));
             }
         }
         Ok(())
@@ -253,8 +255,11 @@ impl Session {
         };
         let value = sets.iter().rev().nth(1).map(|set| set.scalar()).transpose()?.unwrap_or_default();
         if name.eq_ignore_ascii_case("client_encoding") && !matches!(value, "UTF8" | "SQL_ASCII") {
-            return Err(Error::unsupported(format!("client_encoding {value} is not supported"))
-                .with_hint("Use UTF8 and convert in the client."));
+            return Err(Error::unsupported(
+                format!("client_encoding {value} is not supported"),
+                "The coordinator reads statements and rows as UTF8.",
+                "Use UTF8 and convert in the client.",
+            ));
         }
         Ok(value.to_owned())
     }

@@ -156,10 +156,11 @@ impl Session {
             let sql = format!("SELECT ({expression})::pg_catalog.oid::bigint < 16384");
             let builtin = self.ask_home(&sql, &path).await?;
             if builtin.first().cloned().flatten().as_deref() != Some("t") {
-                return Err(Error::unsupported(format!(
-                    "a value of type {type_name} cannot be used in a statement on distributed tables"
-                ))
-                .with_hint("Cast it to text or oid, or ask for it in a statement of its own."));
+                return Err(Error::unsupported(
+                    format!("a value of type {type_name} cannot be used in a statement on distributed tables"),
+                    "Objects have other numbers on each server.",
+                    "Cast it to text or oid, or ask for it in a statement of its own.",
+                ));
             }
         }
         Ok(match value {

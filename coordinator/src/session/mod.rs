@@ -201,10 +201,11 @@ impl Session {
                 }
                 tag::TERMINATE => return Ok(()),
                 tag::FUNCTION_CALL => {
-                    self.client.push_error(
-                        &Error::unsupported("the fast-path function call protocol is not supported")
-                            .with_hint("Call the function with SELECT."),
-                    );
+                    self.client.push_error(&Error::unsupported(
+                        "the fast-path function call protocol is not supported",
+                        "A call by number does not say on which server the function's data is.",
+                        "Call the function with SELECT.",
+                    ));
                     self.ready();
                 }
                 // Left over from a COPY that failed: PostgreSQL ignores them, too.

@@ -121,9 +121,11 @@ impl Session {
         }
         let reads_on = self.cursors.values().any(|cursor| places.contains(&cursor.place)) || self.has_named_portals();
         if reads_on || self.keeps_its_snapshot() {
-            return Err(Error::unsupported("the statement needs a primary, but its transaction reads from a replica")
-                .with_detail("The transaction's snapshot or cursors are there.")
-                .with_hint("SET LOCAL atoll.read_preference = primary before the transaction's first query."));
+            return Err(Error::unsupported(
+                "the statement needs a primary, but its transaction reads from a replica",
+                "The transaction's snapshot or cursors are there.",
+                "SET LOCAL atoll.read_preference = primary before the transaction's first query.",
+            ));
         }
         let Some(transaction) = &mut self.transaction else { return Ok(()) };
         for mut participant in transaction.participants.extract_if(.., |one| is_replica(one)) {
