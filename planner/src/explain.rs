@@ -62,17 +62,13 @@ pub(crate) fn plan(sql: &str, tokens: &[Token], facts: &Facts<'_>) -> Plan {
         )
         .into(),
         plan @ (Plan::Refuse(_) | Plan::Views(_) | Plan::Explain(_)) => plan,
-        Plan::Gather(gather) if gather.merge.datafusion => explain(),
-        Plan::Insert(_) | Plan::InsertSelect(_) | Plan::WriteWith(_) | Plan::Steps(_) | Plan::CreateAs(_) => {
-            several().into()
-        }
-        Plan::Gather(gather) if gather.access == Access::Write => several().into(),
-        Plan::Gather(_) => Refusal::unsupported(
-            "EXPLAIN of this query over several shards is not supported",
-            "It reads system catalogs, or orders or compares by a collation that is not the database's own.",
-            "Explain it without those.",
-        )
-        .into(),
+        Plan::Gather(gather) if gather.access == Access::Read => explain(),
+        Plan::Insert(_)
+        | Plan::InsertSelect(_)
+        | Plan::WriteWith(_)
+        | Plan::Steps(_)
+        | Plan::CreateAs(_)
+        | Plan::Gather(_) => several().into(),
         Plan::WriteCurrent(_) => Refusal::unsupported(
             "EXPLAIN of a write to a cursor's row is not supported",
             "Its shard is the cursor's, which is known only when the statement runs.",

@@ -12,6 +12,7 @@ use atoll_wire::frames::peek;
 use atoll_wire::rows::{ColumnFormat, IpcReader};
 use serde_json::{Value, json};
 
+use super::merge::NOT_FOR_DATAFUSION;
 use super::route::Route;
 use super::scatter::{next_batch, request};
 use crate::error::{Error, Result};
@@ -89,6 +90,7 @@ impl Session {
         let merge = &Merge { sql: marks::plain(&merge.sql).into_owned(), ..merge.clone() };
         let reason = match self.settings.get("atoll.merge_engine") {
             Some("postgres") => Some("atoll.merge_engine is postgres".to_owned()),
+            _ if !merge.datafusion => Some(NOT_FOR_DATAFUSION.to_owned()),
             engine => {
                 let forced = engine == Some("datafusion");
                 match self.ready_for_datafusion(merge, &columns, &own, bound).await? {

@@ -18,6 +18,10 @@ use atoll_wire::frames::Frame;
 use atoll_wire::frontend;
 use bytes::BytesMut;
 
+/// Why DataFusion is not tried with a merge whose plan rules it out.
+pub(super) const NOT_FOR_DATAFUSION: &str =
+    "a statement that is more than a SELECT, reads system catalogs, or has collations of its own";
+
 impl Session {
     /// Answers a merge, up to and including its CommandComplete.
     ///
@@ -46,7 +50,7 @@ impl Session {
             let attempt = if merge.datafusion {
                 self.merge_in_datafusion(merge, &columns, statement, ask, engine == "datafusion").await?
             } else {
-                Attempt::Unsupported("a statement that is more than a SELECT".to_owned())
+                Attempt::Unsupported(NOT_FOR_DATAFUSION.to_owned())
             };
             match attempt {
                 Attempt::Answered => return Ok(()),
