@@ -33,6 +33,9 @@ pub enum Error {
     /// The planner does not answer this statement.
     #[error("{}", .0.message)]
     Refused(Box<Refusal>),
+    /// A prepared statement gives other columns than when it was prepared (0A000).
+    #[error("cached plan must not change result type")]
+    ResultTypeChanged,
     /// An error of the coordinator's own, ready for the client.
     #[error("{message}")]
     Sql { sqlstate: &'static str, message: String, detail: Option<String>, hint: Option<String> },
@@ -145,6 +148,7 @@ impl Error {
             Self::Sql { sqlstate, .. } | Self::Fatal { sqlstate, .. } => sqlstate,
             Self::Told { sqlstate } => sqlstate,
             Self::LaneLost { .. } => sqlstate::CANNOT_CONNECT_NOW,
+            Self::ResultTypeChanged => sqlstate::FEATURE_NOT_SUPPORTED,
             Self::Frame(error) => error.sqlstate(),
             Self::Client(_) => "08006",
         }
@@ -165,6 +169,12 @@ impl Error {
                 let mut fields = ErrorFields::new(severity, sqlstate, message);
                 set(&mut fields, b'D', detail.as_deref());
                 set(&mut fields, b'H', hint.as_deref());
+                fields
+            }
+            Self::ResultTypeChanged => {
+                let mut fields = ErrorFields::new(severity, self.sqlstate(), self.to_string());
+                // Drivers (pgjdbc, asyncpg) know by the routine that they may prepare the statement again.
+                fields.set(b'R', "RevalidateCachedQuery");
                 fields
             }
             Self::Told { .. } | Self::LaneLost { .. } | Self::Frame(_) | Self::Client(_) | Self::Fatal { .. } => {

@@ -270,10 +270,13 @@ fn psql_at_any(status: &Value, target_session_attrs: &str) -> Result<String> {
     let coordinators = status["coordinators"].as_array().context("coordinators")?;
     let ports: Vec<String> = coordinators.iter().map(|coordinator| coordinator["port"].to_string()).collect();
     let connection = format!(
-        "host=127.0.0.1 port={} user=postgres dbname=app connect_timeout=2 target_session_attrs={target_session_attrs}",
+        "host={} port={} user=postgres dbname=app connect_timeout=4 target_session_attrs={target_session_attrs}",
+        vec!["127.0.0.1"; ports.len()].join(","),
         ports.join(",")
     );
     let output = Command::new("psql").args(["-XAtqc", "SELECT 1", &connection]).output()?;
+    let refused = target_session_attrs == "standby";
+    ensure!(output.status.success() != refused, "{target_session_attrs}: {}", shown(&output));
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 

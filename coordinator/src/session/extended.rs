@@ -182,7 +182,7 @@ impl Session {
             }
             tag::CLOSE => {
                 let close = Close::decode(&frame)?;
-                self.close_message(batch, close.kind, close.name);
+                self.close_message(batch, close.kind, close.name).await?;
             }
             tag::FLUSH => {}
             _ => {}
@@ -321,7 +321,7 @@ impl Session {
             && let Some(before) = known.description.get()
             && shape(&before.columns) != shape(&description.columns)
         {
-            return Err(Error::sql(sqlstate::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+            return Err(Error::ResultTypeChanged);
         }
         Ok(description)
     }
@@ -366,17 +366,20 @@ impl Session {
         Ok(())
     }
 
-    fn close_message(&mut self, batch: &mut Batch, kind: u8, name: &str) {
+    /// A portal on a backend holds its tables until it is closed there, too.
+    async fn close_message(&mut self, batch: &mut Batch, kind: u8, name: &str) -> Result<()> {
         if kind == b'S' {
             self.statements.remove(name);
         } else if let Some(portal) = self.portals.remove(name)
             && let PortalState::There(place, portal_name) = portal.state
-            && batch.is_for(place)
+            && (batch.is_for(place) || self.transaction.as_ref().is_some_and(|open| open.position(place).is_some()))
         {
+            self.engage_again(batch, place).await?;
             batch.items.push(Item::Close(portal_name.to_string()));
-            return;
+            return Ok(());
         }
         self.local(batch, backend::close_complete);
+        Ok(())
     }
 }
 
