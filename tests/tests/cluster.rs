@@ -32,6 +32,7 @@ const TESTS: &[(&str, Case)] = &[
     ("password_is_asked_for", password_is_asked_for),
     ("null_keys_have_no_shard", null_keys_have_no_shard),
     ("own_settings_take_what_works", own_settings_take_what_works),
+    ("sessions_end_by_their_process_ids", sessions_end_by_their_process_ids),
 ];
 
 fn main() -> ExitCode {
@@ -400,5 +401,29 @@ fn own_settings_take_what_works() -> Result<()> {
     ensure!(got == "postgres", "the role's merge engine is not {got}");
     let got = cluster.execute("SELECT set_config('atoll.merge_engine', 'data' || 'fusion', false)")?;
     ensure!(got == "datafusion", "{got}");
+    Ok(())
+}
+
+fn sessions_end_by_their_process_ids() -> Result<()> {
+    let cluster = Cluster::start(1, 1)?;
+    let mut other = Client::connect(cluster.target(), "app")?;
+    let pid = other.execute("SELECT pg_backend_pid()")?;
+    let got = cluster.execute(&format!("SELECT pg_cancel_backend({pid})"))?;
+    ensure!(got == "t", "cancelled: {got}");
+    ensure!(other.execute("SELECT 1")? == "1", "a cancel ended an idle session");
+    cluster.execute("CREATE ROLE nobody LOGIN")?;
+    let mut powerless = Client::connect(cluster.target(), "app")?;
+    powerless.execute("SET ROLE nobody")?;
+    ensure!(
+        powerless.execute(&format!("SELECT pg_terminate_backend({pid})")).is_err(),
+        "anybody may end a superuser's session"
+    );
+    let got = cluster.execute(&format!("SELECT pg_terminate_backend({pid})"))?;
+    ensure!(got == "t", "ended: {got}");
+    let error = other.execute("SELECT 1").err().context("the session lives on")?;
+    ensure!(format!("{error:#}").contains("57P01"), "{error:#}");
+    // No session of that number any more; PostgreSQL has none either.
+    let got = cluster.execute("SELECT pg_terminate_backend(2147483647)")?;
+    ensure!(got == "f", "{got}");
     Ok(())
 }

@@ -78,7 +78,7 @@ impl Lane {
                         }
                         failure.get_or_insert(fields);
                     }
-                    b'A' => self.aside.extend_from_slice(&frame.raw),
+                    b'A' => self.aside.extend_from_slice(&self.notification(&frame.raw)?),
                     b'S' => {
                         let (name, value) = decode::parameter_status(frame.body_slice())?;
                         self.parameters.insert(name.to_owned(), value.to_owned());

@@ -1,6 +1,7 @@
 //! A lane: one PostgreSQL backend, held by one gRPC stream to the agent beside it.
 
 mod ask;
+mod users;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,6 +24,7 @@ use tonic::Streaming;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
+use self::users::LastUser;
 use crate::direct::Direct;
 use crate::error::{Error, Loss, Result};
 use crate::routing::Target;
@@ -53,7 +55,7 @@ pub struct BackendState {
     pub prepared: HashMap<u64, u64>,
     uses: u64,
     /// The session that used it last.
-    pub session: u64,
+    pub session: LastUser,
     /// The session left something behind that it may ask for again (sequences' last values) or that nobody else may meet (what unknown code
     /// did): its [`Session`](crate::session::Session)'s presence.
     pub residue: Option<Weak<()>>,
@@ -67,7 +69,7 @@ impl BackendState {
 
     /// A living session other than `session` left something here.
     pub fn is_kept_from(&self, session: u64) -> bool {
-        self.session != session && self.is_kept()
+        self.session.get() != session && self.is_kept()
     }
 }
 
@@ -223,7 +225,7 @@ impl Lane {
                     search_path: None,
                     prepared: HashMap::new(),
                     uses: 0,
-                    session: 0,
+                    session: LastUser::of(&channel.node, opened.backend_pid),
                     residue: None,
                 },
                 transaction_status: b'I',
@@ -242,6 +244,19 @@ impl Lane {
 
     pub fn node(&self) -> &Arc<str> {
         &self.channel.node
+    }
+
+    /// A NotificationResponse for clients, to whom the sender is a session of this coordinator, if it was one.
+    ///
+    /// # Errors
+    /// 08P01 for what is no such frame.
+    pub fn notification(&self, frame: &[u8]) -> Result<Bytes> {
+        let mut frame = BytesMut::from(frame);
+        let (backend_pid, ..) = decode::notification_response(&frame[5..])?;
+        if let Some(session) = users::user_of(self.node(), backend_pid as u32) {
+            frame[5..9].copy_from_slice(&(session as u32).to_be_bytes());
+        }
+        Ok(frame.freeze())
     }
 
     pub fn channel(&self) -> &Arc<NodeChannel> {
@@ -426,7 +441,7 @@ impl Lane {
         {
             let body = &frames[5..length];
             match tag {
-                b'A' => self.aside.extend_from_slice(&frames[..length]),
+                b'A' => self.aside.extend_from_slice(&self.notification(&frames[..length])?),
                 b'S' => {
                     let (name, value) = decode::parameter_status(body)?;
                     self.parameters.insert(name.to_owned(), value.to_owned());

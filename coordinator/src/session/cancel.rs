@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result, sqlstate};
 use crate::lane::{self, Lane, NodeChannel};
@@ -30,6 +31,10 @@ struct Registered {
 /// a backend may not have begun its part yet, and the next part may be another backend's.
 #[derive(Default)]
 pub struct CancelHandle {
+    /// What its client knows it by, and sees as the sender of its notifications.
+    pid: i32,
+    /// Cancelled by `pg_terminate_backend`.
+    pub terminated: CancellationToken,
     active: Mutex<Vec<(Arc<NodeChannel>, u32)>>,
     /// Odd while a message is being answered.
     message: AtomicU64,
@@ -48,9 +53,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(100);
 impl CancelRegistry {
     /// Registers a session; the key to send to its client comes back, and the handle.
     pub fn register(self: &Arc<Self>, database: &str, role: &str) -> (i32, i32, Arc<CancelHandle>) {
-        let pid = self.next_pid.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let pid = (self.next_pid.fetch_add(1, Ordering::Relaxed) & i32::MAX).max(1);
         let secret = rand::random();
-        let handle = Arc::new(CancelHandle::default());
+        let handle = Arc::new(CancelHandle { pid, ..CancelHandle::default() });
         let (database, role) = (database.to_owned(), role.to_owned());
         self.lock().insert(pid, Registered { secret, handle: handle.clone(), database, role });
         (pid, secret, handle)
@@ -77,9 +82,31 @@ impl CancelRegistry {
     pub async fn cancel(&self, pid: i32, secret: i32) {
         let handle =
             self.lock().get(&pid).filter(|session| session.secret == secret).map(|session| session.handle.clone());
-        let Some(handle) = handle else { return };
-        let Some(message) = handle.request() else { return };
-        handle.deliver().await;
+        if let Some(handle) = handle {
+            handle.interrupt().await;
+        }
+    }
+
+    /// The session with this process id, and its role.
+    pub fn find(&self, pid: i32) -> Option<(Arc<CancelHandle>, String)> {
+        self.lock().get(&pid).map(|session| (session.handle.clone(), session.role.clone()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i32, Registered>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CancelHandle {
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Interrupts the message being answered, if there is one.
+    pub async fn interrupt(self: &Arc<Self>) {
+        let Some(message) = self.request() else { return };
+        self.deliver().await;
+        let handle = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(AGAIN_AFTER).await;
             while handle.message.load(Ordering::SeqCst) == message {
@@ -89,12 +116,6 @@ impl CancelRegistry {
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i32, Registered>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl CancelHandle {
     /// The session begins to answer a message.
     pub fn begin(&self) {
         self.message.fetch_or(1, Ordering::SeqCst);

@@ -248,7 +248,7 @@ impl Session {
         let state = &lane.state;
         if state.is_kept_from(self.id) {
             Fit::Kept
-        } else if state.residue.is_some() && state.session == self.id {
+        } else if state.residue.is_some() && state.session.get() == self.id {
             Fit::Best
         } else if state.search_path.as_ref() == Some(path) && Arc::ptr_eq(&state.settings, &self.settings) {
             if Arc::weak_count(&self.presence) == 0 { Fit::Best } else { Fit::Ready }
@@ -399,7 +399,7 @@ fn set_path(lane: &mut Lane, path: &Arc<str>, prelude: &mut Prelude) {
 /// # Errors
 /// What PostgreSQL says of the settings.
 pub async fn settle(lane: &mut Lane, settings: &Arc<Settings>, session: u64) -> Result<()> {
-    if lane.state.session != session {
+    if lane.state.session.get() != session {
         if lane.state.residue.is_some() {
             // Whatever the last session's unknown code left must not be met by another.
             lane.query("RESET ALL; RESET SESSION AUTHORIZATION; CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all()")
@@ -409,7 +409,7 @@ pub async fn settle(lane: &mut Lane, settings: &Arc<Settings>, session: u64) -> 
             lane.state.search_path = None;
             lane.state.residue = None;
         }
-        lane.state.session = session;
+        lane.state.session.set(session);
     }
     if !Arc::ptr_eq(&lane.state.settings, settings) {
         let difference = settings.difference(&lane.state.settings);

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use atoll_planner::quote_literal;
@@ -15,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::cancel::CancelHandle;
 use super::client::{Client, ClientStream};
 use super::durability;
 use super::hold::{self, Patience};
@@ -31,8 +31,6 @@ use crate::worker::Worker;
 
 /// A password message is never longer.
 const PASSWORD_BYTES_MAX: usize = 64 << 10;
-
-static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
 /// A startup packet's content.
 struct Greeting {
@@ -488,9 +486,9 @@ impl Session {
         };
 
         let worker = worker.clone();
-        Ok(move |client, cancel| {
+        Ok(move |client, cancel: Arc<CancelHandle>| {
             let mut session = Self {
-                id: SESSIONS.fetch_add(1, Ordering::Relaxed),
+                id: u64::from(cancel.pid().unsigned_abs()),
                 presence: Arc::default(),
                 client,
                 data_database: format!("{database}_data").into(),

@@ -170,10 +170,16 @@ impl Session {
     /// What ends the session; FATAL errors have not been told to the client yet.
     async fn run(&mut self) -> Result<()> {
         let shutdown = self.worker.cluster.drain.begun.clone();
+        let terminated = self.cancel.terminated.clone();
+        let ended = || Error::Fatal {
+            sqlstate: sqlstate::ADMIN_SHUTDOWN,
+            message: "terminating connection due to administrator command".to_owned(),
+        };
         loop {
             let idle = self.transaction.is_none();
             let frame = tokio::select! {
                 biased;
+                () = terminated.cancelled() => return Err(ended()),
                 frame = self.client.next() => frame?,
                 heard = hear(&mut self.pinned), if idle && !self.pinned.is_empty() => {
                     match heard {
@@ -183,12 +189,7 @@ impl Session {
                     self.client.flush().await?;
                     continue;
                 }
-                () = shutdown.cancelled(), if idle => {
-                    return Err(Error::Fatal {
-                        sqlstate: sqlstate::ADMIN_SHUTDOWN,
-                        message: "terminating connection due to administrator command".to_owned(),
-                    });
-                }
+                () = shutdown.cancelled(), if idle => return Err(ended()),
             };
             let Some(frame) = frame else { return Ok(()) };
             self.cancel.begin();
@@ -467,7 +468,10 @@ async fn hear(pinned: &mut [(Place, Pooled)]) -> Result<BytesMut, (usize, String
     while let Some((tag, length)) = peek(&frames) {
         let frame = frames.split_to(length.min(frames.len()));
         match tag {
-            b'A' => passed_on.extend_from_slice(&frame),
+            b'A' => {
+                let named = pinned[index].1.notification(&frame).map_err(|error| (index, error.to_string()))?;
+                passed_on.extend_from_slice(&named);
+            }
             b'N' | b'E' => {
                 let fields = backend::decode::error_fields(&frame[5..]).map_err(|error| (index, error.to_string()))?;
                 if tag == b'E' || pinned[index].1.last_word(&fields).is_some() {

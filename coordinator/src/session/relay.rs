@@ -179,7 +179,7 @@ impl Relay<'_> {
         match frame_tag {
             b'S' => return self.parameter(body, frame),
             b'A' => {
-                self.client.push(frame);
+                self.client.push(&self.lane.notification(frame)?);
                 return Ok(());
             }
             b'Z' => {

@@ -83,13 +83,26 @@ pub struct Own {
     pub column: String,
 }
 
-/// Each takes texts and yields a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum OwnFunction {
     /// `atoll.transaction_status(id)`: what became of a transaction whose COMMIT was not answered.
     TransactionStatus,
     /// `atoll.session_token()`: what the session has committed, for another to read no less.
     SessionToken,
+    /// `pg_backend_pid()`: what the client knows its session by.
+    BackendPid,
+    /// `pg_cancel_backend(pid)`.
+    CancelBackend,
+    /// `pg_terminate_backend(pid)`.
+    TerminateBackend,
+}
+
+/// The type of an [`OwnFunction`]'s argument, or of what it yields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnType {
+    Text,
+    Int4,
+    Bool,
 }
 
 impl OwnFunction {
@@ -97,6 +110,9 @@ impl OwnFunction {
         match (schema, name) {
             (Some("atoll"), "transaction_status") => Some(Self::TransactionStatus),
             (Some("atoll"), "session_token") => Some(Self::SessionToken),
+            (None | Some("pg_catalog"), "pg_backend_pid") => Some(Self::BackendPid),
+            (None | Some("pg_catalog"), "pg_cancel_backend") => Some(Self::CancelBackend),
+            (None | Some("pg_catalog"), "pg_terminate_backend") => Some(Self::TerminateBackend),
             _ => None,
         }
     }
@@ -104,8 +120,23 @@ impl OwnFunction {
     /// How many arguments it takes.
     pub fn arguments(self) -> usize {
         match self {
-            Self::TransactionStatus => 1,
-            Self::SessionToken => 0,
+            Self::TransactionStatus | Self::CancelBackend | Self::TerminateBackend => 1,
+            Self::SessionToken | Self::BackendPid => 0,
+        }
+    }
+
+    pub fn argument(self) -> OwnType {
+        match self {
+            Self::CancelBackend | Self::TerminateBackend => OwnType::Int4,
+            Self::TransactionStatus | Self::SessionToken | Self::BackendPid => OwnType::Text,
+        }
+    }
+
+    pub fn result(self) -> OwnType {
+        match self {
+            Self::TransactionStatus | Self::SessionToken => OwnType::Text,
+            Self::BackendPid => OwnType::Int4,
+            Self::CancelBackend | Self::TerminateBackend => OwnType::Bool,
         }
     }
 }

@@ -35,6 +35,7 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
                 .sync(),
         )
     }),
+    ("closed_in_a_later_batch", closed_in_a_later_batch),
     ("executed_again", |target| {
         one(
             target,
@@ -179,5 +180,17 @@ fn abandoned(target: &Target) -> Result<Vec<String>> {
                 .sync(),
         )?;
     }
+    Ok(talk.end())
+}
+
+/// A portal holds its table until it is closed.
+fn closed_in_a_later_batch(target: &Target) -> Result<Vec<String>> {
+    let mut talk = Talk::login(target)?;
+    talk.ask(&Messages::new().query("BEGIN"))?;
+    talk.ask(&Messages::new().query("CREATE TABLE pr_held (id int)"))?;
+    talk.ask(&Messages::new().parse("s", "SELECT * FROM pr_held", &[]).bind("p", "s", &[]).execute("p", 0).sync())?;
+    talk.ask(&Messages::new().close_portal("p").sync())?;
+    talk.ask(&Messages::new().query("DROP TABLE pr_held"))?;
+    talk.ask(&Messages::new().query("ROLLBACK"))?;
     Ok(talk.end())
 }
