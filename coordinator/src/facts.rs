@@ -144,9 +144,9 @@ impl TypeMap {
         self.from_catalog.get(&oid).copied().unwrap_or(oid)
     }
 
-    /// The OID in the catalog database of a table or view of the group.
+    /// The OID in the catalog database of a table or view of the group; 0 for one that is not known there (yet).
     pub fn relation_to_catalog(&self, oid: u32) -> u32 {
-        self.relations.get(&oid).copied().unwrap_or(oid)
+        self.relations.get(&oid).copied().unwrap_or(if oid < FIRST_USER_OID { oid } else { 0 })
     }
 
     /// Whether both sides agree on everything, so that nothing has to be translated.
@@ -154,6 +154,9 @@ impl TypeMap {
         self.to_catalog.iter().chain(&self.from_catalog).all(|(from, to)| from == to)
     }
 }
+
+/// PostgreSQL's FirstNormalObjectId: objects below are its own, and the same everywhere.
+const FIRST_USER_OID: u32 = 16384;
 
 /// The user schema of which `schema` is a shard's slice.
 pub fn sliced_schema(schema: &str) -> Option<&str> {

@@ -254,7 +254,7 @@ impl Session {
             }
         };
         let value = sets.iter().rev().nth(1).map(|set| set.scalar()).transpose()?.unwrap_or_default();
-        if name.eq_ignore_ascii_case("client_encoding") && !matches!(value, "UTF8" | "SQL_ASCII") {
+        if name.eq_ignore_ascii_case("client_encoding") && !matches!(value, "UTF8" | "UNICODE" | "SQL_ASCII") {
             return Err(Error::unsupported(
                 format!("client_encoding {value} is not supported"),
                 "The coordinator reads statements and rows as UTF8.",

@@ -7,6 +7,7 @@ mod cursors;
 pub mod describe;
 mod durability;
 pub mod extended;
+mod function_call;
 mod hold;
 mod lanes;
 mod local;
@@ -171,15 +172,11 @@ impl Session {
     async fn run(&mut self) -> Result<()> {
         let shutdown = self.worker.cluster.drain.begun.clone();
         let terminated = self.cancel.terminated.clone();
-        let ended = || Error::Fatal {
-            sqlstate: sqlstate::ADMIN_SHUTDOWN,
-            message: "terminating connection due to administrator command".to_owned(),
-        };
         loop {
             let idle = self.transaction.is_none();
             let frame = tokio::select! {
                 biased;
-                () = terminated.cancelled() => return Err(ended()),
+                () = terminated.cancelled() => return Err(Self::terminated()),
                 frame = self.client.next() => frame?,
                 heard = hear(&mut self.pinned), if idle && !self.pinned.is_empty() => {
                     match heard {
@@ -189,7 +186,7 @@ impl Session {
                     self.client.flush().await?;
                     continue;
                 }
-                () = shutdown.cancelled(), if idle => return Err(ended()),
+                () = shutdown.cancelled(), if idle => return Err(Self::terminated()),
             };
             let Some(frame) = frame else { return Ok(()) };
             self.cancel.begin();
@@ -201,19 +198,20 @@ impl Session {
                     self.extended_messages(frame).await?;
                 }
                 tag::TERMINATE => return Ok(()),
-                tag::FUNCTION_CALL => {
-                    self.client.push_error(&Error::unsupported(
-                        "the fast-path function call protocol is not supported",
-                        "A call by number does not say on which server the function's data is.",
-                        "Call the function with SELECT.",
-                    ));
-                    self.ready();
-                }
+                tag::FUNCTION_CALL => self.function_call(&frame).await?,
                 // Left over from a COPY that failed: PostgreSQL ignores them, too.
                 tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {}
                 other => return Err(invalid_message(&Frame { tag: other, raw: frame.raw })),
             }
             self.cancel.end();
+        }
+    }
+
+    /// A session's last word when it is told to end.
+    pub(super) fn terminated() -> Error {
+        Error::Fatal {
+            sqlstate: sqlstate::ADMIN_SHUTDOWN,
+            message: "terminating connection due to administrator command".to_owned(),
         }
     }
 

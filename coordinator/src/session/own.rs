@@ -80,6 +80,9 @@ impl Session {
         }
         if function == OwnFunction::TerminateBackend {
             other.terminated.cancel();
+            if other.pid() == self.cancel.pid() {
+                return Err(Session::terminated());
+            }
         }
         if other.pid() != self.cancel.pid() {
             other.interrupt().await;

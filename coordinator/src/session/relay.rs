@@ -199,7 +199,7 @@ impl Relay<'_> {
                     self.lane.busy = true;
                     return Err(lost);
                 }
-                if matches!(due.front(), Some(Expect::Prelude)) {
+                if matches!(due.front(), Some(Expect::Prelude)) || is_guards(&fields) {
                     return Ok(());
                 }
                 if is_unreplicated(&fields) {
@@ -433,6 +433,11 @@ impl Relay<'_> {
         }
         self.lane.send(raw).await
     }
+}
+
+/// What PostgreSQL says at level DEBUG1 of the event triggers by which data databases guard their DDL.
+fn is_guards(fields: &backend::ErrorFields) -> bool {
+    fields.severity().starts_with("DEBUG") && fields.message().starts_with("EventTriggerInvoke ")
 }
 
 /// Puts other OIDs into an encoded RowDescription, in place.

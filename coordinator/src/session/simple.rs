@@ -81,7 +81,7 @@ impl Session {
     }
 
     /// Tells a statement's error, and that the session is ready again.
-    async fn conclude(&mut self, outcome: Result<()>) -> Result<()> {
+    pub(super) async fn conclude(&mut self, outcome: Result<()>) -> Result<()> {
         if let Err(error) = outcome {
             if error.is_fatal() {
                 return Err(error);

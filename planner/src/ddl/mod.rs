@@ -115,7 +115,7 @@ fn alter(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
         return alter_database(words);
     }
     if words.accept("large object") {
-        return relay(Residue::Clean);
+        return on_large_object(sql, "ALTER LARGE OBJECT");
     }
     if words.accept_any(&["function", "procedure", "routine", "aggregate"]).is_some() {
         return on_function(words, facts, "ALTER FUNCTION");
@@ -226,7 +226,7 @@ fn comment(mut words: Words<'_>, facts: &Facts<'_>) -> Plan {
         return relay(Residue::Pins);
     }
     if words.accept("large object") {
-        return relay(Residue::Clean);
+        return on_large_object(sql, "COMMENT");
     }
     catalog_only(sql, "COMMENT")
 }
@@ -295,7 +295,12 @@ fn everywhere(sql: &str, command: &'static str) -> Plan {
     ddl(command, [catalog(sql), DdlStep::EveryGroup(sql.to_owned())])
 }
 
-/// Home's data database does it alone: temporary objects, large objects, code blocks.
+/// Large objects are in home's data database alone.
+fn on_large_object(sql: &str, command: &'static str) -> Plan {
+    ddl(command, [DdlStep::Home(sql.to_owned())])
+}
+
+/// Home's data database does it alone: temporary objects, code blocks.
 fn relay(residue: Residue) -> Plan {
     Plan::Relay(Relay { site: Site::Home, text: None, marked: None, access: Access::Write, residue })
 }

@@ -2,7 +2,7 @@
 
 use super::names::{List, data_databases, list, names_only};
 use super::words::Words;
-use super::{at_home, catalog, ddl, everywhere, on_function, relay, splice_schemas};
+use super::{at_home, catalog, ddl, everywhere, on_function, on_large_object, relay, splice_schemas};
 use crate::Facts;
 use crate::plan::{DdlNames, DdlStep, Plan, Residue};
 
@@ -34,7 +34,7 @@ pub(super) fn plan(mut words: Words<'_>, facts: &Facts<'_>, command: &'static st
         return ddl(command, [catalog(sql), DdlStep::OtherGroups(sql.to_owned())]);
     }
     if words.accept("large object") {
-        return relay(Residue::Clean);
+        return on_large_object(sql, command);
     }
     if words.accept_any(&["foreign data wrapper", "foreign server"]).is_some() {
         return at_home(sql, command);

@@ -95,6 +95,11 @@ const PSQL: &[(&str, &str)] = &[
         "\\set FETCH_COUNT 7\nSELECT id FROM shop.orders WHERE customer_id = 3 ORDER BY id;\nSELECT * FROM shop.countries ORDER BY code;",
     ),
     ("watch", "SELECT 'watched' \\watch i"),
+    (
+        "large_objects",
+        "\\set QUIET on\n\\lo_import /etc/passwd 'some file'\nSELECT length(lo_get(:LASTOID)) > 0;\n\\lo_export :LASTOID /dev/null\n\
+         BEGIN;\n\\lo_unlink :LASTOID\nROLLBACK;\nSELECT length(lo_get(:LASTOID)) > 0;\n\\lo_unlink :LASTOID",
+    ),
     ("conninfo_encoding", "\\encoding\nSHOW server_version;"),
 ];
 
