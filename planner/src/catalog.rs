@@ -104,6 +104,9 @@ pub struct Function {
     pub kind: FunctionKind,
     /// Whether its body names distributed tables, or builds SQL: such a function must never see a slice only.
     pub reads_tables: bool,
+    /// Whether its body may read tables at all: it is in a language that can, and not IMMUTABLE.
+    #[serde(default)]
+    pub may_read: bool,
     /// Whether its body leaves something on its backend that the session comes back for (an advisory lock, a setting).
     #[serde(default)]
     pub pins: bool,

@@ -5,7 +5,7 @@ use crate::plan::{Gather, KeySource, Keys, Many, Merge, Plan, Refusal};
 use crate::scan::Span;
 use crate::stage::{stage, unlockable, unstageable};
 use crate::statement::Context;
-use crate::syntax::Query;
+use crate::syntax::{Query, Statement};
 
 pub(crate) fn plan(context: &Context<'_, '_, '_>, query: &Query<'_>) -> Plan {
     if context.fits_on_shard() && is_one_key(&context.keys()) {
@@ -40,6 +40,18 @@ pub(crate) fn plan_write_at_home(context: &Context<'_, '_, '_>, span: Span) -> P
             Plan::Gather(Gather { merge, access: context.access(), residue: context.residue() })
         }
         Err(refusal) => refusal.into(),
+    }
+}
+
+/// A statement on tables at home (or with functions that read them) and system catalogs, which are in the catalog database: it runs at home,
+/// over the catalogs' rows.
+pub(crate) fn plan_beside_catalogs(context: &Context<'_, '_, '_>) -> Plan {
+    match context.statement {
+        Statement::Query(query) => plan_write_at_home(context, query.span),
+        Statement::Insert(insert) => plan_write_at_home(context, insert.span),
+        Statement::Update(update) => plan_write_at_home(context, update.span),
+        Statement::Delete(delete) => plan_write_at_home(context, delete.span),
+        Statement::Merge(merge) => plan_write_at_home(context, merge.span),
     }
 }
 

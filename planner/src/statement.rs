@@ -143,7 +143,11 @@ impl Context<'_, '_, '_> {
         {
             return steps::plan(self);
         }
-        if let Some(refusal) = self.refusal(distributed) {
+        let beside_catalogs =
+            !distributed && analysis.any_target(|target| *target == Target::System) && self.site() == Site::Home;
+        if (distributed || beside_catalogs)
+            && let Some(refusal) = self.refusal(distributed)
+        {
             return refusal.into();
         }
         if analysis
@@ -152,6 +156,9 @@ impl Context<'_, '_, '_> {
             .any(|occurrence| occurrence.written && matches!(occurrence.target, Target::Reference))
         {
             return reference::plan(self);
+        }
+        if beside_catalogs {
+            return select::plan_beside_catalogs(self);
         }
         if !distributed {
             return self.relay();
@@ -179,20 +186,20 @@ impl Context<'_, '_, '_> {
         }
     }
 
-    /// What no plan can be made of.
+    /// What no plan can be made of, when rows are fetched from shards, or from the catalog database for tables at home.
     fn refusal(&self, distributed: bool) -> Option<Refusal> {
         let analysis = self.analysis;
-        if !distributed {
-            return None;
-        }
+        let tables = if distributed { "distributed tables" } else { "tables and system catalogs together" };
         for function in &analysis.functions {
             let start = function.call.name.span().start;
             let refused = |name: &str, why: &str, instead: &str| {
-                let what = format!("function {name}() cannot be called in a statement on distributed tables");
+                let what = format!("function {name}() cannot be called in a statement on {tables}");
                 Some(Refusal::unsupported(what, why, instead).at(start))
             };
             match &function.routine {
-                Routine::User { full, overloads } if overloads.iter().any(|function| function.reads_tables) => {
+                Routine::User { full, overloads }
+                    if distributed && overloads.iter().any(|function| function.reads_tables) =>
+                {
                     return refused(
                         &full.name,
                         "Its body reads tables or builds SQL: on a shard it would see only that shard's rows.",
@@ -226,7 +233,7 @@ impl Context<'_, '_, '_> {
         }
         if analysis.catalog_cast {
             return Some(Refusal::unsupported(
-                "casts of columns to regclass and its kin are not supported in a statement on distributed tables",
+                format!("casts of columns to regclass and its kin are not supported in a statement on {tables}"),
                 "Such values are numbers of the catalog database's objects, which shards do not share.",
                 "Select the column as it is, and cast its values in a statement of their own.",
             ));
@@ -234,13 +241,13 @@ impl Context<'_, '_, '_> {
         analysis.occurrences.iter().find_map(|occurrence| {
             let (what, why, instead) = match occurrence.target {
                 Target::Virtual(_) => (
-                    "cannot be joined with distributed tables",
+                    "cannot be joined with distributed tables, nor with tables at home and other system catalogs",
                     "The coordinator puts its rows into the text of a statement that one server answers.",
                     "Query it in a statement of its own.",
                 ),
                 Target::System if occurrence.table.only => (
-                    "cannot be joined with distributed tables by ONLY",
-                    "Its rows stand beside the shards' as one relation without children.",
+                    "cannot be joined with tables by ONLY",
+                    "Its rows are fetched as one relation without children.",
                     "Leave out ONLY: system catalogs have no child tables.",
                 ),
                 _ => return None,
@@ -284,10 +291,17 @@ impl Context<'_, '_, '_> {
         Plan::Relay(Relay { site, text: edits.finish(), marked, access: self.access(), residue: self.residue() })
     }
 
+    /// Whether it reads what the catalog database or the coordinator knows.
+    fn reads_catalogs(&self) -> bool {
+        self.analysis.any_target(|target| matches!(target, Target::System | Target::Virtual(_)))
+    }
+
     fn site(&self) -> Site {
         let analysis = self.analysis;
+        let catalog = self.reads_catalogs();
         let home_function = analysis.functions.iter().any(|function| match &function.routine {
-            Routine::User { .. } => true,
+            // The catalog database has functions, too, but no rows for them.
+            Routine::User { overloads, .. } => !catalog || overloads.iter().any(|function| function.may_read),
             Routine::BuiltIn(built_in) => {
                 matches!(built_in.effect, Effect::Sequence { .. } | Effect::Home | Effect::HomeSession)
             }
@@ -296,7 +310,6 @@ impl Context<'_, '_, '_> {
             return Site::Home;
         }
         let reference = analysis.any_target(|target| matches!(target, Target::Reference | Target::ReferenceView));
-        let catalog = analysis.any_target(|target| matches!(target, Target::System | Target::Virtual(_)));
         match (reference, catalog) {
             (true, false) if analysis.lock.is_none() => Site::AnyGroup,
             (true, _) => Site::Home,

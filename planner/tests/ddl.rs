@@ -51,6 +51,7 @@ fn fixture() -> (Database, Catalog) {
         volatility: Volatility::Volatile,
         kind: FunctionKind::Function,
         reads_tables: false,
+        may_read: false,
         pins: false,
         depends_on: depends_on.to_vec(),
     };

@@ -273,6 +273,7 @@ fn read_functions(
                 "w" => FunctionKind::Window,
                 _ => FunctionKind::Function,
             },
+            may_read: !matches!(language, "c" | "internal") && row.text(2)? != "i",
             reads_tables: builds_sql || depends_on.iter().any(reads_distributed),
             depends_on,
         };
