@@ -144,9 +144,10 @@ impl TypeMap {
         self.from_catalog.get(&oid).copied().unwrap_or(oid)
     }
 
-    /// The OID in the catalog database of a table or view of the group; 0 for one that is not known there (yet).
+    /// The OID in the catalog database of a table or view of the group; the group's own of what is not known there (yet): temporary tables,
+    /// sequences, what the transaction has just made.
     pub fn relation_to_catalog(&self, oid: u32) -> u32 {
-        self.relations.get(&oid).copied().unwrap_or(if oid < FIRST_USER_OID { oid } else { 0 })
+        self.relations.get(&oid).copied().unwrap_or(oid)
     }
 
     /// Whether both sides agree on everything, so that nothing has to be translated.
@@ -154,9 +155,6 @@ impl TypeMap {
         self.to_catalog.iter().chain(&self.from_catalog).all(|(from, to)| from == to)
     }
 }
-
-/// PostgreSQL's FirstNormalObjectId: objects below are its own, and the same everywhere.
-const FIRST_USER_OID: u32 = 16384;
 
 /// The user schema of which `schema` is a shard's slice.
 pub fn sliced_schema(schema: &str) -> Option<&str> {
