@@ -213,9 +213,9 @@ mod tests {
     use super::*;
 
     const TICK: Duration = Duration::from_millis(10);
-    const PROBE_EVERY: u32 = 25;
+    const PROBE_EVERY: u32 = 15;
 
-    /// Nodes that are probed every 250 ms and looked at every 10 ms. `delay` is how long a node takes to answer at
+    /// Nodes that are probed every 150 ms and looked at every 10 ms. `delay` is how long a node takes to answer at
     /// a time; `None`: it does not.
     struct Lab {
         start: Instant,

@@ -13,7 +13,7 @@ use crate::directory::Control;
 use crate::error::Result;
 
 /// How often a node is asked.
-const PROBE_EVERY: Duration = Duration::from_millis(250);
+const PROBE_EVERY: Duration = Duration::from_millis(150);
 /// How often it is looked what the answers say.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long it is asked on after the last session wanted a replica.
