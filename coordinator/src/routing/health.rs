@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// What was measured longer ago counts no more.
 const WINDOW: Duration = Duration::from_secs(2);
+/// The same for statements, of which there may be thousands a second: many in time would hide those that are late since a moment ago.
+const STATEMENTS_WINDOW: Duration = Duration::from_secs(1);
 /// A probe without an answer for so long is lost, when another node has answered meanwhile.
 const STUCK_AFTER: Duration = Duration::from_millis(800);
 /// An answer later than this, and than so many times what is usual with the others, is late.
@@ -49,8 +51,8 @@ impl Samples {
         self.0.push_back((now, took));
     }
 
-    fn recent(&self, now: Instant) -> impl Iterator<Item = Duration> {
-        self.0.iter().filter(move |(at, _)| now.saturating_duration_since(*at) <= WINDOW).map(|(_, took)| *took)
+    fn recent(&self, now: Instant, window: Duration) -> impl Iterator<Item = Duration> {
+        self.0.iter().filter(move |(at, _)| now.saturating_duration_since(*at) <= window).map(|(_, took)| *took)
     }
 }
 
@@ -108,7 +110,7 @@ impl Health {
         match self.counts.back_mut() {
             Some((slot, count)) if now.saturating_duration_since(*slot) < SLOT => *count += 1,
             _ => {
-                self.counts.retain(|(slot, _)| now.saturating_duration_since(*slot) <= WINDOW);
+                self.counts.retain(|(slot, _)| now.saturating_duration_since(*slot) <= STATEMENTS_WINDOW);
                 self.counts.push_back((now, 1));
             }
         }
@@ -121,7 +123,7 @@ impl Health {
     }
 
     fn statements(&self, now: Instant) -> u32 {
-        let recent = self.counts.iter().filter(|(slot, _)| now.saturating_duration_since(*slot) <= WINDOW);
+        let recent = self.counts.iter().filter(|(slot, _)| now.saturating_duration_since(*slot) <= STATEMENTS_WINDOW);
         recent.map(|(_, count)| count).sum()
     }
 
@@ -183,21 +185,24 @@ impl Health {
     fn is_late(&self, others: &[&Self], now: Instant) -> bool {
         let others: Vec<&Self> = others.iter().copied().filter(|other| other.is_quick(now)).collect();
         let limit = |usual: Vec<Duration>| Some(LATE_MIN.max(nine_in_ten(usual)? * LATE_FACTOR));
-        let late = |samples: &Samples, limit: Duration| samples.recent(now).filter(|took| *took > limit).count();
-        let Some(most) = limit(others.iter().flat_map(|other| other.probes.recent(now)).collect()) else {
+        let late = |samples: &Samples, limit: Duration, window: Duration| {
+            samples.recent(now, window).filter(|took| *took > limit).count()
+        };
+        let Some(most) = limit(others.iter().flat_map(|other| other.probes.recent(now, WINDOW)).collect()) else {
             return false;
         };
-        if late(&self.probes, most) >= LATE_PROBES {
+        if late(&self.probes, most, WINDOW) >= LATE_PROBES {
             return true;
         }
         let all: u32 = others.iter().map(|other| other.statements(now)).sum();
-        let Some(most) = limit(others.iter().flat_map(|other| other.short.recent(now)).collect()) else { return false };
-        let count = late(&self.long, most);
+        let short = others.iter().flat_map(|other| other.short.recent(now, STATEMENTS_WINDOW));
+        let Some(most) = limit(short.collect()) else { return false };
+        let count = late(&self.long, most, STATEMENTS_WINDOW);
         if count < LATE_STATEMENTS || all < STATEMENTS_MIN {
             return false;
         }
         let part = count as f64 / f64::from(self.statements(now).max(1));
-        let usual: usize = others.iter().map(|other| late(&other.long, most)).sum();
+        let usual: usize = others.iter().map(|other| late(&other.long, most, STATEMENTS_WINDOW)).sum();
         part > LATE_PART.max(LATE_PART_FACTOR * usual as f64 / f64::from(all))
     }
 }
