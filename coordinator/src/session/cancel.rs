@@ -47,13 +47,17 @@ pub struct CancelHandle {
     requested: Notify,
 }
 
+/// Sessions are numbered above what Linux gives processes (PID_MAX_LIMIT), so that `pg_terminate_backend` cannot take one for a backend.
+const FIRST_PID: i32 = (1 << 22) + 1;
+
 /// How long a cancel waits for its effect before it is delivered again.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 impl CancelRegistry {
     /// Registers a session; the key to send to its client comes back, and the handle.
     pub fn register(self: &Arc<Self>, database: &str, role: &str) -> (i32, i32, Arc<CancelHandle>) {
-        let pid = (self.next_pid.fetch_add(1, Ordering::Relaxed) & i32::MAX).max(1);
+        let number = self.next_pid.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let pid = FIRST_PID + number % (i32::MAX - FIRST_PID);
         let secret = rand::random();
         let handle = Arc::new(CancelHandle { pid, ..CancelHandle::default() });
         let (database, role) = (database.to_owned(), role.to_owned());
